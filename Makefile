@@ -1,0 +1,24 @@
+# mdbatch: make, make install, make installcheck. PGXS, any PostgreSQL from 15.
+
+MODULE_big = mdbatch
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+EXTENSION = mdbatch
+DATA = mdbatch--1.0.sql
+PGFILEDESC = "mdbatch - batches small updates in shared memory"
+
+PG_CPPFLAGS = -I$(srcdir)/src
+PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers
+
+REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
+REGRESS_OPTS = --temp-instance=tmp_check_regress --temp-config=sql/regress.conf
+ISOLATION = $(sort $(patsubst specs/%.spec,%,$(wildcard specs/*.spec)))
+ISOLATION_OPTS = --temp-instance=tmp_check_iso \
+	--temp-config=specs/isolation.conf
+TAP_TESTS = 1
+EXTRA_CLEAN = tmp_check tmp_check_regress tmp_check_iso
+
+PG_CONFIG = pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)

@@ -1,0 +1,529 @@
+/*
+ * batch.c
+ *		The batches: identity, definitions, books, and when they are due.
+ *
+ * Model: max_batches slots.  A slot belongs to a target of a database from
+ * its first add until another target needs the slot and this batch has been
+ * empty longest (R10).  What the entries of a batch look like is a list of
+ * definitions, oldest first; each has its own flush order, so that entries of
+ * an older definition are written first.  All but the newest go when they
+ * have no entries.  A transaction that uses a slot or a definition holds the
+ * batch (note.c); taking either away changes the epoch.
+ *
+ * Locking: the control lock guards identities, one lock per batch its lists
+ * and books, 64 partition locks the hash of queue.c.  Order: control,
+ * partition, batch, the spinlocks of pool.c.  The lock of the workers
+ * (roster.c) is a leaf.
+ *
+ * Limits: finding a batch walks the slots, which happens when a backend
+ * resolves a target, not at each add.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "batch.h"
+#include "compat.h"
+#include "entry.h"
+#include "note.h"
+
+#define NPARTITIONS		64
+#define MAX_BACKOFF		(60 * USECS_PER_SEC)
+
+typedef enum LockNumber
+{
+	CONTROL_LOCK,
+	WORKERS_LOCK,
+	FIRST_PARTITION_LOCK,
+	FIRST_BATCH_LOCK = FIRST_PARTITION_LOCK + NPARTITIONS
+} LockNumber;
+
+static MdbBatch *batches;
+static pg_atomic_uint64 *last_epoch;
+static LWLockPadded *locks;
+
+/* Shared memory that the batches take, bytes. */
+Size
+mdb_batch_shmem(void)
+{
+	return add_size(mul_size(mdb_max_batches + 1, sizeof(MdbBatch)),
+					MDB_CACHE_LINES);
+}
+
+/* Locks of the tranche "mdbatch". */
+int
+mdb_batch_nlocks(void)
+{
+	return FIRST_BATCH_LOCK + mdb_max_batches;
+}
+
+static void
+init_batch(MdbBatch *batch)
+{
+	memset(batch, 0, sizeof(*batch));
+	pg_atomic_init_u64(&batch->epoch, 0);
+	pg_atomic_init_u32(&batch->account.used, 0);
+	pg_atomic_init_u64(&batch->load, 0);
+	pg_atomic_init_u64(&batch->dropped_entries, 0);
+	pg_atomic_init_u64(&batch->drop_logged, 0);
+	for (int i = 0; i < MDB_NSTRIPES; i++)
+	{
+		pg_atomic_init_u64(&batch->stripes[i].count.added, 0);
+		pg_atomic_init_u64(&batch->stripes[i].count.coalesced, 0);
+		pg_atomic_init_u64(&batch->stripes[i].count.stale, 0);
+	}
+	ConditionVariableInit(&batch->changed);
+}
+
+/* Create the batches, or attach to them; under AddinShmemInitLock. */
+void
+mdb_batch_attach(void)
+{
+	bool		found;
+	char	   *at = ShmemInitStruct("mdbatch batches", mdb_batch_shmem(),
+									 &found);
+
+	last_epoch = (pg_atomic_uint64 *) at;
+	batches = (MdbBatch *) TYPEALIGN(MDB_CACHE_LINES, at + sizeof(*last_epoch));
+	locks = GetNamedLWLockTranche("mdbatch");
+	if (found)
+		return;
+	pg_atomic_init_u64(last_epoch, 0);
+	for (int i = 0; i < mdb_max_batches; i++)
+		init_batch(&batches[i]);
+}
+
+/* Is the library preloaded, so that there is something to work with? */
+bool
+mdb_batch_attached(void)
+{
+	return batches != NULL;
+}
+
+LWLock *
+mdb_lock_control(void)
+{
+	return &locks[CONTROL_LOCK].lock;
+}
+
+LWLock *
+mdb_lock_workers(void)
+{
+	return &locks[WORKERS_LOCK].lock;
+}
+
+LWLock *
+mdb_lock_partition(uint32 hash)
+{
+	return &locks[FIRST_PARTITION_LOCK + hash % NPARTITIONS].lock;
+}
+
+/* Nothing in the hash changes until they are let go. */
+void
+mdb_lock_partitions_shared(void)
+{
+	for (int i = 0; i < NPARTITIONS; i++)
+		LWLockAcquire(&locks[FIRST_PARTITION_LOCK + i].lock, LW_SHARED);
+}
+
+void
+mdb_unlock_partitions(void)
+{
+	for (int i = NPARTITIONS - 1; i >= 0; i--)
+		LWLockRelease(&locks[FIRST_PARTITION_LOCK + i].lock);
+}
+
+MdbBatch *
+mdb_batch(int number)
+{
+	return &batches[number];
+}
+
+LWLock *
+mdb_batch_lock(int number)
+{
+	return &locks[FIRST_BATCH_LOCK + number].lock;
+}
+
+/* Entries that wait, those in flight not counted. */
+uint32
+mdb_batch_waiting(const MdbBatch *batch)
+{
+	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &batch->load)) >> 32;
+}
+
+/* Places that open transactions have reserved. */
+uint32
+mdb_batch_reserved(const MdbBatch *batch)
+{
+	return (uint32)
+		pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &batch->load));
+}
+
+MdbDefinitionHead *
+mdb_batch_definition(MdbRef ref)
+{
+	return (MdbDefinitionHead *) mdb_pool_head(ref);
+}
+
+/* The bytes of a definition, palloc'd.  The caller holds the batch. */
+MdbDefinition *
+mdb_batch_read_definition(MdbRef ref)
+{
+	uint32		nbytes = mdb_batch_definition(ref)->nbytes;
+	MdbCursor	cursor = mdb_pool_start(ref);
+	MdbDefinition *definition = palloc(nbytes);
+
+	mdb_pool_read(&cursor, definition, nbytes);
+	return definition;
+}
+
+/* The definition whose entries are flushed next, under the batch's lock. */
+MdbRef
+mdb_batch_next_definition(const MdbBatch *batch)
+{
+	MdbRef		ref = batch->oldest;
+
+	while (ref != MDB_NO_REF && mdb_batch_definition(ref)->first == MDB_NO_REF)
+		ref = mdb_batch_definition(ref)->newer;
+	return ref;
+}
+
+static void
+change_epoch(MdbBatch *batch)
+{
+	pg_atomic_write_u64(&batch->epoch,
+						pg_atomic_add_fetch_u64(last_epoch, 1));
+}
+
+/*
+ * Is there nothing in the batch, nor anybody who could put something there?
+ * Then its epoch is zero, and the caller must change it.  Under the control
+ * lock.
+ */
+static bool
+take_away(int number)
+{
+	MdbBatch   *batch = &batches[number];
+	uint64		epoch = pg_atomic_read_u64(&batch->epoch);
+
+	pg_atomic_write_u64(&batch->epoch, 0);
+	pg_memory_barrier();
+	if (!mdb_note_is_held(number))
+		return true;
+	pg_atomic_write_u64(&batch->epoch, epoch);
+	return false;
+}
+
+static bool
+is_empty(const MdbBatch *batch)
+{
+	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &batch->load)) == 0 &&
+		batch->in_flight == 0;
+}
+
+/* The slot of a target, under the control lock; -1 if it has none. */
+static int
+find_slot(Oid dboid, Oid relid)
+{
+	for (int i = 0; i < mdb_max_batches; i++)
+		if (batches[i].dboid == dboid && batches[i].relid == relid &&
+			!batches[i].gone)
+			return i;
+	return -1;
+}
+
+/*
+ * The batch of a target, -1 if it has none.  It may be another's as soon as
+ * this returns: hold it, and ask again if the epoch is no longer the same.
+ */
+int
+mdb_batch_find(Oid dboid, Oid relid, uint64 *epoch)
+{
+	int			number;
+
+	LWLockAcquire(mdb_lock_control(), LW_SHARED);
+	number = find_slot(dboid, relid);
+	if (number >= 0)
+		*epoch = pg_atomic_read_u64(&batches[number].epoch);
+	LWLockRelease(mdb_lock_control());
+	return number;
+}
+
+/*
+ * Free all definitions that have no entries but, if asked, the newest.  Under
+ * the batch's lock, nobody holding the batch.
+ */
+static void
+free_definitions(MdbBatch *batch, bool keep_newest)
+{
+	MdbRef	   *link = &batch->oldest;
+	MdbRef		previous = MDB_NO_REF;
+
+	while (*link != MDB_NO_REF)
+	{
+		MdbRef		ref = *link;
+		MdbDefinitionHead *head = mdb_batch_definition(ref);
+
+		if (head->nentries == 0 && !(keep_newest && ref == batch->newest))
+		{
+			*link = head->newer;
+			if (batch->newest == ref)
+				batch->newest = previous;
+			mdb_pool_free(&batch->account, ref);
+		}
+		else
+		{
+			previous = ref;
+			link = &head->newer;
+		}
+	}
+}
+
+/*
+ * Empty a slot of the batch that has been empty longest, under the control
+ * lock; -1 if there is none.
+ */
+static int
+reclaim_slot(void)
+{
+	TimestampTz after = DT_NOBEGIN;
+
+	for (;;)
+	{
+		int			candidate = -1;
+
+		for (int i = 0; i < mdb_max_batches; i++)
+		{
+			if (is_empty(&batches[i]) && batches[i].empty_since > after &&
+				(candidate < 0 ||
+				 batches[i].empty_since < batches[candidate].empty_since))
+				candidate = i;
+		}
+		if (candidate < 0)
+			return -1;
+		after = batches[candidate].empty_since;
+
+		if (take_away(candidate))
+		{
+			LWLock	   *lock = mdb_batch_lock(candidate);
+			bool		empty;
+
+			LWLockAcquire(lock, LW_EXCLUSIVE);
+			empty = is_empty(&batches[candidate]);
+			if (empty)
+				free_definitions(&batches[candidate], false);
+			LWLockRelease(lock);
+			if (empty)
+				return candidate;
+			change_epoch(&batches[candidate]);
+		}
+	}
+}
+
+/* Make a slot the empty batch of a target. */
+static void
+occupy_slot(MdbBatch *batch, Oid dboid, Oid relid)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	Assert(pg_atomic_read_u32(&batch->account.used) == 0);
+	init_batch(batch);
+	batch->dboid = dboid;
+	batch->relid = relid;
+	batch->empty_since = now;
+	batch->counters.stats_reset = now;
+	change_epoch(batch);
+}
+
+/*
+ * The batch of a target, which gets one if it has none; -1 if there is no
+ * slot for it.  As with mdb_batch_find, hold it and look again.
+ */
+int
+mdb_batch_acquire(Oid dboid, Oid relid, uint64 *epoch)
+{
+	int			number = mdb_batch_find(dboid, relid, epoch);
+
+	if (number >= 0 && *epoch != 0)
+		return number;
+
+	LWLockAcquire(mdb_lock_control(), LW_EXCLUSIVE);
+	number = find_slot(dboid, relid);
+	if (number < 0)
+	{
+		number = find_slot(InvalidOid, InvalidOid);
+		if (number < 0)
+			number = reclaim_slot();
+		if (number >= 0)
+		{
+			LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+			occupy_slot(&batches[number], dboid, relid);
+			LWLockRelease(mdb_batch_lock(number));
+		}
+	}
+	if (number >= 0)
+		*epoch = pg_atomic_read_u64(&batches[number].epoch);
+	LWLockRelease(mdb_lock_control());
+	return number;
+}
+
+/* Under the batch's lock: the definition of these bytes, or none. */
+static MdbRef
+find_definition(const MdbBatch *batch, MdbRef wanted, uint32 nbytes)
+{
+	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
+		 ref = mdb_batch_definition(ref)->newer)
+		if (mdb_batch_definition(ref)->nbytes == nbytes &&
+			mdb_pool_equal(mdb_pool_start(ref), mdb_pool_start(wanted), nbytes))
+			return ref;
+	return MDB_NO_REF;
+}
+
+/*
+ * The definition of a batch that the caller holds, added to it if it is new;
+ * none if there is no memory for it.
+ */
+MdbRef
+mdb_batch_define(int number, const MdbDefinition *definition,
+				 int own_batch_size, int64 own_interval, const char *target)
+{
+	MdbBatch   *batch = &batches[number];
+	uint32		nbytes = mdb_definition_size(definition->ncolumns);
+	MdbRef		made = mdb_pool_alloc(&batch->account, nbytes);
+	MdbRef		ref;
+	MdbCursor	cursor;
+	MdbDefinitionHead *head;
+
+	if (made == MDB_NO_REF)
+		return MDB_NO_REF;
+	head = mdb_batch_definition(made);
+	head->nbytes = nbytes;
+	head->newer = head->first = head->last = MDB_NO_REF;
+	head->nentries = 0;
+	cursor = mdb_pool_start(made);
+	mdb_pool_write(&cursor, definition, nbytes);
+
+	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+	ref = find_definition(batch, made, nbytes);
+	if (ref == MDB_NO_REF)
+	{
+		ref = made;
+		if (batch->newest == MDB_NO_REF)
+			batch->oldest = ref;
+		else
+			mdb_batch_definition(batch->newest)->newer = ref;
+		batch->newest = ref;
+	}
+	batch->own_batch_size = own_batch_size;
+	batch->own_interval = own_interval;
+	strlcpy(batch->target, target, sizeof(batch->target));
+	LWLockRelease(mdb_batch_lock(number));
+
+	if (ref != made)
+		mdb_pool_free(&batch->account, made);
+	return ref;
+}
+
+/* Let older definitions go that nothing was defined by any more. */
+void
+mdb_batch_forget_definitions(int number)
+{
+	MdbBatch   *batch = &batches[number];
+
+	if (batch->oldest == batch->newest)
+		return;
+	LWLockAcquire(mdb_lock_control(), LW_EXCLUSIVE);
+	if (take_away(number))
+	{
+		LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+		free_definitions(batch, true);
+		LWLockRelease(mdb_batch_lock(number));
+		change_epoch(batch);
+	}
+	LWLockRelease(mdb_lock_control());
+}
+
+/*
+ * A target is no more (InvalidOid: nor are the others of its database): what
+ * is pending is to be discarded.  Allowed in a commit callback.
+ */
+void
+mdb_batch_drop(Oid dboid, Oid relid)
+{
+	LWLockAcquire(mdb_lock_control(), LW_SHARED);
+	for (int i = 0; i < mdb_max_batches; i++)
+	{
+		MdbBatch   *batch = &batches[i];
+
+		if (batch->dboid != dboid ||
+			(OidIsValid(relid) && batch->relid != relid))
+			continue;
+		LWLockAcquire(mdb_batch_lock(i), LW_EXCLUSIVE);
+		batch->gone = true;
+		LWLockRelease(mdb_batch_lock(i));
+	}
+	LWLockRelease(mdb_lock_control());
+}
+
+MdbLimits
+mdb_batch_limits(const MdbBatch *batch)
+{
+	return mdb_settings_limits(batch->own_batch_size, batch->own_interval);
+}
+
+/*
+ * The arrival of the oldest pending entry, in flight or waiting; PG_INT64_MAX
+ * if there is none.  Under the batch's lock.
+ */
+int64
+mdb_batch_oldest(const MdbBatch *batch)
+{
+	int64		oldest = PG_INT64_MAX;
+
+	if (batch->flight_first != MDB_NO_REF)
+		oldest = mdb_entry(batch->flight_first)->arrival;
+	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
+		 ref = mdb_batch_definition(ref)->newer)
+	{
+		MdbRef		first = mdb_batch_definition(ref)->first;
+
+		if (first != MDB_NO_REF)
+			oldest = Min(oldest, mdb_entry(first)->arrival);
+	}
+	return oldest;
+}
+
+/* When the batch is to be flushed, under its lock (R4, R11). */
+MdbDue
+mdb_batch_due(const MdbBatch *batch, TimestampTz now)
+{
+	MdbLimits	limits = mdb_batch_limits(batch);
+	MdbDue		due = {DT_NOEND, MDB_SCHEDULED};
+
+	if (mdb_batch_waiting(batch) == 0)
+		return due;
+	if (batch->gone)
+		due.at = now;
+	else if (mdb_batch_oldest(batch) < batch->requested)
+	{
+		due.at = now;
+		due.reason = MDB_REQUESTED;
+	}
+	else if (batch->retry_at != 0)
+	{
+		due.at = batch->retry_at;
+		due.reason = batch->failed_reason;
+	}
+	else if (mdb_batch_waiting(batch) >= (uint32) limits.batch_size)
+	{
+		due.at = now;
+		due.reason = MDB_CAPACITY;
+	}
+	else
+		due.at = Max(batch->last_flush_end, batch->nonempty_since) +
+			limits.flush_interval;
+	return due;
+}

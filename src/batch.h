@@ -1,0 +1,171 @@
+/*
+ * batch.h
+ *		The batches: identity, definitions, books, and when they are due.
+ */
+#ifndef MDB_BATCH_H
+#define MDB_BATCH_H
+
+#include "datatype/timestamp.h"
+#include "definition.h"
+#include "histogram.h"
+#include "pool.h"
+#include "settings.h"
+#include "storage/condition_variable.h"
+#include "storage/lock.h"
+#include "storage/lwlock.h"
+
+#define MDB_NSTRIPES	8
+#define MDB_ERROR_LEN	1024	/* bytes of an error message that are kept */
+
+typedef enum MdbReason
+{
+	MDB_SCHEDULED,
+	MDB_CAPACITY,
+	MDB_REQUESTED,
+	MDB_SHUTDOWN
+} MdbReason;
+
+#define MDB_NREASONS	4
+
+/* The header of a definition, a chain whose contents are its bytes. */
+typedef struct MdbDefinitionHead
+{
+	MdbRef		next;			/* the chain's */
+
+	/* Set when made, then read-only. */
+	uint32		nbytes;
+
+	/* Under the lock of the batch. */
+	MdbRef		newer;			/* the next of the batch's definitions */
+	MdbRef		first;			/* its waiting entries, in flush order */
+	MdbRef		last;
+	uint32		nentries;		/* waiting and in flight */
+} MdbDefinitionHead;
+
+StaticAssertDecl(sizeof(MdbDefinitionHead) <= MDB_HEAD_SIZE,
+				 "definition header too large");
+
+/* What publishing counts, spread over the processes that do it. */
+typedef union MdbStripe
+{
+	struct
+	{
+		pg_atomic_uint64 added;
+		pg_atomic_uint64 coalesced;
+		pg_atomic_uint64 stale;
+	}			count;
+	char		pad[MDB_CACHE_LINES];
+} MdbStripe;
+
+/* What flushing counts (R19). */
+typedef struct MdbCounters
+{
+	int64		flushed;
+	int64		skipped;
+	int64		rejected;
+	int64		discarded;
+	int64		batches[MDB_NREASONS];
+	int64		flush_failures;
+	int64		notifications;
+	TimestampTz last_flush;		/* 0: never */
+	int64		last_flush_duration;	/* us */
+	TimestampTz last_failure;	/* 0: never */
+	int			last_sqlstate;
+	char		last_error[MDB_ERROR_LEN];
+	TimestampTz stats_reset;
+	MdbHistogram size;
+	MdbHistogram utilization;
+	MdbHistogram duration[MDB_NREASONS];
+} MdbCounters;
+
+typedef struct MdbBatch
+{
+	/*
+	 * Changes under the control lock, and only while nobody holds the batch;
+	 * read under that lock, or by whoever holds the batch.
+	 */
+	Oid			dboid;			/* InvalidOid: the slot is free */
+	Oid			relid;
+
+	/*
+	 * Another number as soon as what was resolved for the batch is no longer
+	 * good: the slot went to another target, or a definition is gone.
+	 */
+	pg_atomic_uint64 epoch;
+
+	MdbAccount	account;
+
+	/* Waiting entries (high half) and reservations (low half), as one. */
+	pg_atomic_uint64 load;
+	char		pad[MDB_CACHE_LINES];
+
+	pg_atomic_uint64 dropped_entries;
+	pg_atomic_uint64 drop_logged;	/* when the log last told, us */
+	MdbStripe	stripes[MDB_NSTRIPES];
+
+	ConditionVariable changed;	/* a flush began or ended, or there is room */
+
+	/* Under the batch's lock. */
+	MdbRef		oldest;			/* definitions, in the order of their making */
+	MdbRef		newest;
+	MdbRef		flight_first;	/* in flight, in flush order */
+	MdbRef		flight_last;
+	uint32		in_flight;
+	int64		last_arrival;
+	TimestampTz nonempty_since; /* of what waits */
+	TimestampTz empty_since;
+	TimestampTz last_flush_end;
+	TimestampTz retry_at;		/* 0: the last flush did not fail */
+	int			failures_in_row;
+	MdbReason	failed_reason;
+	int64		requested;		/* flush what arrived before */
+	bool		gone;			/* target dropped: discard */
+	int			own_batch_size; /* 0: the setting's */
+	int64		own_interval;	/* us; 0: the setting's */
+	char		target[2 * NAMEDATALEN + 1 + 4];	/* schema.name, as last
+													 * resolved */
+
+	/* Under the batch's lock too: in one step with what they count. */
+	uint64		nfailures;		/* never reset */
+	MdbCounters counters;
+} MdbBatch;
+
+/* When a batch is to be flushed next, and why. */
+typedef struct MdbDue
+{
+	TimestampTz at;				/* DT_NOEND: not before something changes */
+	MdbReason	reason;
+} MdbDue;
+
+extern Size mdb_batch_shmem(void);
+extern int	mdb_batch_nlocks(void);
+extern void mdb_batch_attach(void);
+extern bool mdb_batch_attached(void);
+extern LWLock *mdb_lock_control(void);
+extern LWLock *mdb_lock_workers(void);
+extern LWLock *mdb_lock_partition(uint32 hash);
+extern void mdb_lock_partitions_shared(void);
+extern void mdb_unlock_partitions(void);
+
+extern MdbBatch *mdb_batch(int number);
+extern LWLock *mdb_batch_lock(int number);
+extern uint32 mdb_batch_waiting(const MdbBatch *batch);
+extern uint32 mdb_batch_reserved(const MdbBatch *batch);
+extern int	mdb_batch_find(Oid dboid, Oid relid, uint64 *epoch);
+extern int	mdb_batch_acquire(Oid dboid, Oid relid, uint64 *epoch);
+extern MdbRef mdb_batch_define(int number, const MdbDefinition *definition,
+							   int own_batch_size, int64 own_interval,
+							   const char *target);
+extern void mdb_batch_forget_definitions(int number);
+extern MdbDefinitionHead *mdb_batch_definition(MdbRef ref);
+extern MdbDefinition *mdb_batch_read_definition(MdbRef ref);
+extern MdbRef mdb_batch_next_definition(const MdbBatch *batch);
+extern void mdb_batch_drop(Oid dboid, Oid relid);
+extern MdbLimits mdb_batch_limits(const MdbBatch *batch);
+extern MdbDue mdb_batch_due(const MdbBatch *batch, TimestampTz now);
+extern int64 mdb_batch_oldest(const MdbBatch *batch);
+
+#define MDB_WAITING_ONE		(UINT64CONST(1) << 32)
+#define MDB_RESERVED_ONE	UINT64CONST(1)
+
+#endif							/* MDB_BATCH_H */

@@ -1,0 +1,429 @@
+/*
+ * entry.c
+ *		The codec: column values to the bytes of an entry and back.
+ *
+ * Model: the contents of an entry are its merge slots (16 bytes each, one for
+ * each column that sums or keeps an extreme), the bytes of its key, and the
+ * bytes of its values: a bitmap of nulls, then each value that is not null.
+ * A value of fixed length is stored as it is, one of variable length as its
+ * length and its data.  So equal keys are equal bytes (R20), two entries of a
+ * key can be merged knowing nothing but their slots, and an entry can be
+ * rebuilt from its bytes and its definition.
+ *
+ * A slot tells by itself how it merges, so that merging needs no definition,
+ * allocates nothing and cannot fail: it happens in commit callbacks.
+ *
+ * Locking: mdb_entry_merge wants both entries protected as the caller of
+ * queue.c does it; the rest works on what no other process sees.
+ *
+ * Limits: lengths are 32 bits; the caller checks what fits into the pool.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/tupmacs.h"
+#include "catalog/pg_type_d.h"
+#include "common/hashfn.h"
+#include "common/int.h"
+#include "utils/date.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "entry.h"
+
+typedef struct Slot
+{
+	uint8		role;			/* MDB_SUM, MDB_MIN, MDB_MAX */
+	bool		is_float;
+	bool		is_null;
+	bool		overflow;		/* an integer sum left its range */
+	union
+	{
+		int64		i;
+		float8		f;
+	}			value;
+} Slot;
+
+StaticAssertDecl(sizeof(Slot) == 16, "merge slots are 16 bytes");
+
+/* What a value looks like in an entry. */
+static inline const char *
+value_bytes(const MdbColumn *column, const Datum *value, uint32 *nbytes)
+{
+	if (column->typlen < 0)
+	{
+		struct varlena *packed = (struct varlena *) DatumGetPointer(*value);
+
+		*nbytes = VARSIZE_ANY_EXHDR(packed);
+		return VARDATA_ANY(packed);
+	}
+	*nbytes = column->typlen;
+	return DatumGetPointer(*value);
+}
+
+static inline uint32
+value_size(const MdbColumn *column, Datum value)
+{
+	uint32		nbytes;
+
+	if (column->typlen > 0)
+		return column->typlen;
+	(void) value_bytes(column, &value, &nbytes);
+	return sizeof(uint32) + nbytes;
+}
+
+static inline void
+write_value(MdbCursor *cursor, const MdbColumn *column, Datum value)
+{
+	uint32		nbytes;
+	const char *bytes;
+
+	if (column->typbyval)
+	{
+		char		stored[sizeof(Datum)];
+
+		store_att_byval(stored, value, column->typlen);
+		mdb_pool_write(cursor, stored, column->typlen);
+		return;
+	}
+	bytes = value_bytes(column, &value, &nbytes);
+	if (column->typlen < 0)
+		mdb_pool_write(cursor, &nbytes, sizeof(nbytes));
+	mdb_pool_write(cursor, bytes, nbytes);
+}
+
+/* Read a value at *bytes into memory of its own and step over it. */
+static Datum
+read_value(const char **bytes, const MdbColumn *column)
+{
+	uint32		nbytes = column->typlen;
+	char	   *copy;
+
+	if (column->typbyval)
+	{
+		Datum		stored = 0;
+
+		memcpy(&stored, *bytes, nbytes);
+		*bytes += nbytes;
+		return fetch_att(&stored, true, column->typlen);
+	}
+	if (column->typlen < 0)
+	{
+		memcpy(&nbytes, *bytes, sizeof(nbytes));
+		*bytes += sizeof(nbytes);
+		copy = palloc(VARHDRSZ + nbytes);
+		SET_VARSIZE(copy, VARHDRSZ + nbytes);
+		memcpy(VARDATA(copy), *bytes, nbytes);
+	}
+	else
+	{
+		copy = palloc(nbytes);
+		memcpy(copy, *bytes, nbytes);
+	}
+	*bytes += nbytes;
+	return PointerGetDatum(copy);
+}
+
+static int64
+version_number(Oid type, Datum value)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		case DATEOID:
+			return DatumGetDateADT(value);
+		default:				/* bigint, timestamp, timestamptz */
+			return DatumGetInt64(value);
+	}
+}
+
+static Datum
+version_datum(Oid type, int64 version)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return Int16GetDatum((int16) version);
+		case INT4OID:
+			return Int32GetDatum((int32) version);
+		case DATEOID:
+			return DateADTGetDatum((DateADT) version);
+		default:
+			return Int64GetDatum(version);
+	}
+}
+
+static inline uint32
+hash_value(const MdbColumn *column, Datum value)
+{
+	uint32		nbytes;
+	const char *bytes;
+	char		stored[sizeof(Datum)];
+
+	if (column->typbyval)
+	{
+		store_att_byval(stored, value, column->typlen);
+		return hash_bytes((unsigned char *) stored, column->typlen);
+	}
+	bytes = value_bytes(column, &value, &nbytes);
+	return hash_bytes((const unsigned char *) bytes, nbytes);
+}
+
+/*
+ * The sizes and the hash of an entry.  Values of variable length are
+ * replaced by ones that are neither compressed nor stored elsewhere nor
+ * expanded.  Can ERROR.
+ */
+MdbEntryShape
+mdb_entry_measure(const MdbDefinition *definition, uint16 batch,
+				  MdbRef definition_ref, Datum *values, const bool *isnull)
+{
+	MdbEntryShape shape = {0};
+	int			carried = mdb_definition_carried(definition);
+	uint64		vallen;
+
+	shape.hash = hash_combine(batch, definition_ref);
+	for (int i = 0; i < definition->nkeys; i++)
+	{
+		const MdbColumn *column = &definition->columns[i];
+
+		if (column->typlen < 0)
+			values[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(values[i]));
+		shape.keylen += value_size(column, values[i]);
+		shape.hash = hash_combine(shape.hash, hash_value(column, values[i]));
+	}
+
+	vallen = (definition->ncolumns - carried + BITS_PER_BYTE - 1) / BITS_PER_BYTE;
+	for (int i = carried; i < definition->ncolumns; i++)
+	{
+		const MdbColumn *column = &definition->columns[i];
+
+		if (column->role != MDB_LAST)
+			shape.nslots++;
+		else if (!isnull[i])
+		{
+			if (column->typlen < 0)
+				values[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(values[i]));
+			vallen += value_size(column, values[i]);
+		}
+	}
+	if (vallen > PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("entry is too large")));
+	shape.vallen = vallen;
+	return shape;
+}
+
+/* Bytes of contents of an entry. */
+uint32
+mdb_entry_contents(const MdbEntryShape *shape)
+{
+	return shape->nslots * sizeof(Slot) + shape->keylen + shape->vallen;
+}
+
+static void
+write_slots(MdbCursor *cursor, const MdbDefinition *definition,
+			const Datum *values, const bool *isnull)
+{
+	for (int i = mdb_definition_carried(definition);
+		 i < definition->ncolumns; i++)
+	{
+		const MdbColumn *column = &definition->columns[i];
+		Slot		slot = {0};
+
+		if (column->role == MDB_LAST)
+			continue;
+		slot.role = column->role;
+		slot.is_null = isnull[i];
+		slot.is_float = column->type == FLOAT4OID || column->type == FLOAT8OID;
+		if (slot.is_null)
+			slot.value.i = 0;
+		else if (column->type == FLOAT4OID)
+			slot.value.f = DatumGetFloat4(values[i]);
+		else if (column->type == FLOAT8OID)
+			slot.value.f = DatumGetFloat8(values[i]);
+		else
+			slot.value.i = version_number(column->type, values[i]);
+		mdb_pool_write(cursor, &slot, sizeof(slot));
+	}
+}
+
+/*
+ * Fill an allocated chain.  The entry is nobody else's until it is published.
+ * Cannot ERROR.
+ */
+void
+mdb_entry_fill(MdbRef ref, const MdbEntryShape *shape,
+			   const MdbDefinition *definition, uint16 batch,
+			   MdbRef definition_ref, const Datum *values, const bool *isnull)
+{
+	MdbEntry   *entry = mdb_entry(ref);
+	MdbCursor	cursor = mdb_pool_start(ref);
+	int			carried = mdb_definition_carried(definition);
+	int			version = mdb_definition_version(definition);
+	uint8		nulls = 0;
+
+	entry->definition = definition_ref;
+	entry->hash = shape->hash;
+	entry->keylen = shape->keylen;
+	entry->vallen = shape->vallen;
+	entry->batch = batch;
+	entry->nslots = shape->nslots;
+	entry->version = version < 0 ? 0 :
+		version_number(definition->columns[version].type, values[version]);
+	entry->state = MDB_STAGED;
+	entry->hash_next = MDB_NO_REF;
+	entry->order_prev = entry->order_next = MDB_NO_REF;
+	entry->arrival = 0;
+
+	write_slots(&cursor, definition, values, isnull);
+	for (int i = 0; i < definition->nkeys; i++)
+		write_value(&cursor, &definition->columns[i], values[i]);
+
+	for (int i = carried; i < definition->ncolumns; i++)
+	{
+		if (isnull[i])
+			nulls |= 1 << ((i - carried) % BITS_PER_BYTE);
+		if ((i - carried) % BITS_PER_BYTE == BITS_PER_BYTE - 1 ||
+			i == definition->ncolumns - 1)
+		{
+			mdb_pool_write(&cursor, &nulls, 1);
+			nulls = 0;
+		}
+	}
+	for (int i = carried; i < definition->ncolumns; i++)
+	{
+		if (definition->columns[i].role == MDB_LAST && !isnull[i])
+			write_value(&cursor, &definition->columns[i], values[i]);
+	}
+}
+
+static Datum
+slot_datum(const Slot *slot, Oid type)
+{
+	if (type == FLOAT4OID)
+		return Float4GetDatum((float4) slot->value.f);
+	if (type == FLOAT8OID)
+		return Float8GetDatum(slot->value.f);
+	return version_datum(type, slot->value.i);
+}
+
+/*
+ * The column values of an entry from its contents, copied out of the pool.
+ * They are palloc'd.
+ */
+void
+mdb_entry_decode(const char *contents, int64 version,
+				 const MdbDefinition *definition, Datum *values, bool *isnull)
+{
+	int			carried = mdb_definition_carried(definition);
+	const char *slots = contents;
+	const char *bytes = contents;
+	const uint8 *nulls;
+
+	for (int i = carried; i < definition->ncolumns; i++)
+		if (definition->columns[i].role != MDB_LAST)
+			bytes += sizeof(Slot);
+
+	for (int i = 0; i < definition->nkeys; i++)
+	{
+		values[i] = read_value(&bytes, &definition->columns[i]);
+		isnull[i] = false;
+	}
+	if (definition->has_version)
+	{
+		int			i = mdb_definition_version(definition);
+
+		values[i] = version_datum(definition->columns[i].type, version);
+		isnull[i] = false;
+	}
+
+	nulls = (const uint8 *) bytes;
+	bytes += (definition->ncolumns - carried + BITS_PER_BYTE - 1) / BITS_PER_BYTE;
+	for (int i = carried; i < definition->ncolumns; i++)
+	{
+		const MdbColumn *column = &definition->columns[i];
+
+		if (column->role == MDB_LAST)
+		{
+			int			bit = i - carried;
+
+			isnull[i] = (nulls[bit / BITS_PER_BYTE] &
+						 (1 << (bit % BITS_PER_BYTE))) != 0;
+			values[i] = isnull[i] ? (Datum) 0 : read_value(&bytes, column);
+		}
+		else
+		{
+			Slot		slot;
+
+			memcpy(&slot, slots, sizeof(slot));
+			slots += sizeof(slot);
+			isnull[i] = slot.is_null;
+			values[i] = slot.is_null ? (Datum) 0 : slot_datum(&slot, column->type);
+		}
+	}
+}
+
+/* Combine one slot into another of the same column; cannot fail. */
+static void
+merge_slot(Slot *into, const Slot *from)
+{
+	if (from->is_null)
+		return;
+	if (into->is_null)
+	{
+		*into = *from;
+		return;
+	}
+	if (into->role == MDB_SUM)
+	{
+		into->overflow |= from->overflow;
+		if (into->is_float)
+			into->value.f += from->value.f;
+		else if (pg_add_s64_overflow(into->value.i, from->value.i,
+									 &into->value.i))
+			into->overflow = true;
+		return;
+	}
+
+	/* An extreme; NaN is above everything, as in PostgreSQL's order. */
+	if (into->is_float)
+	{
+		bool		from_is_more = isnan(from->value.f) ||
+			(!isnan(into->value.f) && from->value.f > into->value.f);
+
+		if (from_is_more == (into->role == MDB_MAX))
+			into->value.f = from->value.f;
+	}
+	else if ((from->value.i > into->value.i) == (into->role == MDB_MAX))
+		into->value.i = from->value.i;
+}
+
+/*
+ * Merge the slots of an entry that is about to go into those of the one that
+ * stays; both are of the same key and definition.  Allocates nothing, cannot
+ * fail.
+ */
+void
+mdb_entry_merge(MdbRef survivor, MdbRef other)
+{
+	MdbCursor	into = mdb_pool_start(survivor);
+	MdbCursor	from = mdb_pool_start(other);
+
+	for (int i = 0; i < mdb_entry(survivor)->nslots; i++)
+	{
+		MdbCursor	at = into;
+		Slot		mine;
+		Slot		theirs;
+
+		mdb_pool_read(&into, &mine, sizeof(mine));
+		mdb_pool_read(&from, &theirs, sizeof(theirs));
+		merge_slot(&mine, &theirs);
+		mdb_pool_write(&at, &mine, sizeof(mine));
+	}
+}

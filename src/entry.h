@@ -1,0 +1,78 @@
+/*
+ * entry.h
+ *		The codec: column values to the bytes of an entry and back.
+ */
+#ifndef MDB_ENTRY_H
+#define MDB_ENTRY_H
+
+#include "definition.h"
+#include "pool.h"
+
+typedef enum MdbEntryState
+{
+	MDB_STAGED,					/* of an open transaction, seen by nobody else */
+	MDB_WAITING,				/* pending, in the order of its definition */
+	MDB_IN_FLIGHT				/* pending, a flush is writing it */
+} MdbEntryState;
+
+/*
+ * The header of an entry; it is a chain of the pool, whose contents are its
+ * merge slots, its key and its values.
+ */
+typedef struct MdbEntry
+{
+	MdbRef		next;			/* the chain's */
+
+	/* Set when filled, then read-only. */
+	MdbRef		definition;
+	uint32		hash;			/* of batch, definition and key */
+	uint32		keylen;
+	uint16		batch;
+	uint16		nslots;
+
+	/* With the contents: under the lock of the hash partition. */
+	uint32		vallen;
+	int64		version;
+
+	/* Under the lock of the hash partition. */
+	MdbRef		hash_next;
+	uint32		state;			/* MdbEntryState; changes under the batch's lock
+								 * too */
+
+	/* Under the lock of the batch. */
+	MdbRef		order_prev;
+	MdbRef		order_next;
+	int64		arrival;		/* of the key, us since 2000, unique in a batch */
+} MdbEntry;
+
+StaticAssertDecl(sizeof(MdbEntry) <= MDB_HEAD_SIZE, "entry header too large");
+
+/* The sizes of an entry's parts, before it is allocated. */
+typedef struct MdbEntryShape
+{
+	uint32		hash;
+	uint32		keylen;
+	uint32		vallen;
+	uint16		nslots;
+} MdbEntryShape;
+
+static inline MdbEntry *
+mdb_entry(MdbRef ref)
+{
+	return (MdbEntry *) mdb_pool_head(ref);
+}
+
+extern MdbEntryShape mdb_entry_measure(const MdbDefinition *definition,
+									   uint16 batch, MdbRef definition_ref,
+									   Datum *values, const bool *isnull);
+extern uint32 mdb_entry_contents(const MdbEntryShape *shape);
+extern void mdb_entry_fill(MdbRef ref, const MdbEntryShape *shape,
+						   const MdbDefinition *definition,
+						   uint16 batch, MdbRef definition_ref,
+						   const Datum *values, const bool *isnull);
+extern void mdb_entry_decode(const char *contents, int64 version,
+							 const MdbDefinition *definition,
+							 Datum *values, bool *isnull);
+extern void mdb_entry_merge(MdbRef survivor, MdbRef other);
+
+#endif							/* MDB_ENTRY_H */

@@ -1,0 +1,151 @@
+/*
+ * hash.c
+ *		Entries by batch, definition and key.
+ *
+ * Model: buckets of chained entries, about as many as the pool has chunks,
+ * allocated once.  A key may be there twice: in flight and, fresh, waiting.
+ * Two entries of the same key are combined here, by bytes: the newer version
+ * keeps its values, merge slots go through the callback.
+ *
+ * Locking: a bucket, and the contents of what hangs on it, under the lock of
+ * its partition.  Nothing here allocates or can fail.
+ */
+#include "postgres.h"
+
+#include "storage/shmem.h"
+
+#include "compat.h"
+#include "hash.h"
+
+static MdbRef *buckets;
+static MdbMerge merge;
+
+/* A power of two, about one for each chunk. */
+static uint32
+nbuckets(void)
+{
+	uint32		wanted = (uint32) mdb_memory * (1024 / MDB_CHUNK_SIZE);
+	uint32		n = 1;
+
+	while (n <= wanted / 2)
+		n *= 2;
+	return n;
+}
+
+/* Shared memory that the hash takes, bytes. */
+Size
+mdb_hash_shmem(void)
+{
+	return mul_size(nbuckets(), sizeof(MdbRef));
+}
+
+/* Create the hash, or attach to it; under AddinShmemInitLock. */
+void
+mdb_hash_attach(MdbMerge merge_slots)
+{
+	bool		found;
+
+	merge = merge_slots;
+	buckets = ShmemInitStruct("mdbatch hash", mdb_hash_shmem(), &found);
+	if (!found)
+		memset(buckets, 0, mdb_hash_shmem());
+}
+
+static inline MdbRef *
+bucket_of(uint32 hash)
+{
+	static uint32 mask = 0;
+
+	if (unlikely(mask == 0))
+		mask = nbuckets() - 1;
+	return &buckets[hash & mask];
+}
+
+static inline MdbCursor
+key_start(MdbRef ref)
+{
+	MdbCursor	cursor = mdb_pool_start(ref);
+
+	/* A slot is 16 bytes: entry.c. */
+	mdb_pool_skip(&cursor, mdb_entry(ref)->nslots * 16);
+	return cursor;
+}
+
+/* Are two entries of the same batch, definition and key? */
+bool
+mdb_hash_same_key(MdbRef a, MdbRef b)
+{
+	const MdbEntry *one = mdb_entry(a);
+	const MdbEntry *other = mdb_entry(b);
+
+	return one->hash == other->hash &&
+		one->batch == other->batch &&
+		one->definition == other->definition &&
+		one->keylen == other->keylen &&
+		mdb_pool_equal(key_start(a), key_start(b), one->keylen);
+}
+
+/* Under the partition's lock: the entry of the same key in that state. */
+MdbRef
+mdb_hash_find(MdbRef like, MdbEntryState state)
+{
+	for (MdbRef ref = *bucket_of(mdb_entry(like)->hash); ref != MDB_NO_REF;
+		 ref = mdb_entry(ref)->hash_next)
+		if (ref != like && mdb_entry(ref)->state == state &&
+			mdb_hash_same_key(ref, like))
+			return ref;
+	return MDB_NO_REF;
+}
+
+/* Under the partition's lock. */
+void
+mdb_hash_insert(MdbRef ref)
+{
+	MdbRef	   *bucket = bucket_of(mdb_entry(ref)->hash);
+
+	mdb_entry(ref)->hash_next = *bucket;
+	*bucket = ref;
+}
+
+/* Under the partition's lock. */
+void
+mdb_hash_remove(MdbRef ref)
+{
+	MdbRef	   *link = bucket_of(mdb_entry(ref)->hash);
+
+	while (*link != ref)
+		link = &mdb_entry(*link)->hash_next;
+	*link = mdb_entry(ref)->hash_next;
+}
+
+/*
+ * Combine a later entry into an earlier one of the same key (R1): the newer
+ * version stays, equal ones by the order of arrival.  Afterwards "earlier" is
+ * what stays and "later" is to be freed.  True if it counts as coalesced,
+ * false if the later one was stale.
+ */
+bool
+mdb_hash_combine(MdbRef earlier, MdbRef later)
+{
+	MdbEntry   *stays = mdb_entry(earlier);
+	MdbEntry   *goes = mdb_entry(later);
+	int64		version = stays->version;
+	uint32		vallen = stays->vallen;
+
+	if (goes->version < version)
+	{
+		if (stays->nslots == 0)
+			return false;
+		merge(earlier, later);
+		return true;
+	}
+	if (stays->nslots > 0)
+		merge(later, earlier);
+	mdb_pool_exchange(earlier, later);
+	stays->version = goes->version;
+	stays->vallen = goes->vallen;
+	goes->version = version;
+	goes->vallen = vallen;
+	return true;
+}
+

@@ -1,0 +1,22 @@
+/*
+ * hash.h
+ *		Entries by batch, definition and key.
+ */
+#ifndef MDB_HASH_H
+#define MDB_HASH_H
+
+#include "batch.h"
+#include "entry.h"
+
+/* Merge the slots of an entry into those of the one that stays (R21). */
+typedef void (*MdbMerge) (MdbRef survivor, MdbRef other);
+
+extern Size mdb_hash_shmem(void);
+extern void mdb_hash_attach(MdbMerge merge_slots);
+extern bool mdb_hash_same_key(MdbRef a, MdbRef b);
+extern bool mdb_hash_combine(MdbRef earlier, MdbRef later);
+extern MdbRef mdb_hash_find(MdbRef like, MdbEntryState state);
+extern void mdb_hash_insert(MdbRef ref);
+extern void mdb_hash_remove(MdbRef ref);
+
+#endif							/* MDB_HASH_H */

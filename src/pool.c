@@ -1,0 +1,332 @@
+/*
+ * pool.c
+ *		The memory of all batches: one pool of chunks.
+ *
+ * Model: a chain is one chunk or several.  The first holds the link to the
+ * next, the owner's header (up to MDB_HEAD_SIZE bytes, the link included)
+ * and the beginning of the contents; the others hold a link and more of the
+ * contents.  Chunk 0 is never used, so that 0 means none.  Free chunks hang
+ * on NLISTS lists, each chunk on the list of its number; a process begins at
+ * a list of its own, so that two seldom meet.
+ *
+ * Half of the pool is guaranteed to the batches in equal shares, what they
+ * use beyond that comes out of the other half (R10).  An allocation is
+ * accounted before it takes chunks, and a chunk is put back before it is
+ * accounted as free: whoever has the account's consent finds the chunks.
+ *
+ * Locking: a spinlock per list, held for a few assignments; the accounts are
+ * atomics.  No function here can ERROR, but for the attachment at startup.
+ *
+ * Limits: nothing is compacted, as nothing is fragmented.  Two allocations
+ * that race for the last chunks may both be refused.
+ */
+#include "postgres.h"
+
+#include "storage/shmem.h"
+#include "storage/spin.h"
+
+#include "compat.h"
+#include "pool.h"
+#include "settings.h"
+
+#define NLISTS			16
+#define LINK_SIZE		16
+#define HEAD_DATA		(MDB_CHUNK_SIZE - MDB_HEAD_SIZE)
+#define LINK_DATA		(MDB_CHUNK_SIZE - LINK_SIZE)
+
+typedef union Chunk
+{
+	MdbRef		next;			/* in the chain, or on the free list */
+	char		bytes[MDB_CHUNK_SIZE];
+} Chunk;
+
+typedef union FreeList
+{
+	struct
+	{
+		slock_t		mutex;
+		MdbRef		first;		/* under mutex */
+	}			list;
+	char		pad[MDB_CACHE_LINES];
+} FreeList;
+
+typedef struct Pool
+{
+	/* Set once at startup, then read-only. */
+	uint32		nchunks;
+	uint32		guaranteed;		/* to each batch */
+	uint32		shared_limit;	/* of all that is beyond the guaranteed */
+
+	MdbAccount	shared;			/* chunks beyond the guaranteed */
+	FreeList	lists[NLISTS];
+} Pool;
+
+static Pool *pool;
+static Chunk *chunks;
+
+static uint32
+configured_chunks(void)
+{
+	return (uint32) mdb_memory * (1024 / MDB_CHUNK_SIZE);
+}
+
+/* Shared memory that the pool takes, bytes. */
+Size
+mdb_pool_size(void)
+{
+	Size		size = add_size(sizeof(Pool), MDB_CACHE_LINES);
+
+	return add_size(size, mul_size((Size) configured_chunks() + 1,
+								   sizeof(Chunk)));
+}
+
+/* Create the pool, or attach to it; under AddinShmemInitLock. */
+void
+mdb_pool_attach(void)
+{
+	bool		found;
+
+	pool = ShmemInitStruct("mdbatch pool", mdb_pool_size(), &found);
+	chunks = (Chunk *) TYPEALIGN(MDB_CACHE_LINES, pool + 1);
+	if (found)
+		return;
+
+	pool->nchunks = configured_chunks();
+	pool->guaranteed = pool->nchunks / 2 / mdb_max_batches;
+	pool->shared_limit = pool->nchunks - pool->guaranteed * mdb_max_batches;
+	pg_atomic_init_u32(&pool->shared.used, 0);
+	for (int i = 0; i < NLISTS; i++)
+	{
+		SpinLockInit(&pool->lists[i].list.mutex);
+		pool->lists[i].list.first = MDB_NO_REF;
+	}
+	for (MdbRef ref = pool->nchunks; ref > 0; ref--)
+	{
+		FreeList   *free_list = &pool->lists[ref % NLISTS];
+
+		chunks[ref].next = free_list->list.first;
+		free_list->list.first = ref;
+	}
+}
+
+/* Chunks in the pool. */
+uint32
+mdb_pool_chunks(void)
+{
+	return pool->nchunks;
+}
+
+/* The most that one batch may ever use, bytes. */
+uint64
+mdb_pool_limit(void)
+{
+	return (uint64) (pool->guaranteed + pool->shared_limit) * MDB_CHUNK_SIZE;
+}
+
+/* Chunks of a chain with contents of as many bytes. */
+uint32
+mdb_pool_chain_length(uint32 nbytes)
+{
+	if (nbytes <= HEAD_DATA)
+		return 1;
+	return 1 + (nbytes - HEAD_DATA + LINK_DATA - 1) / LINK_DATA;
+}
+
+/* Could a chain of as many bytes be had if its batch were alone? */
+bool
+mdb_pool_ever_fits(uint32 nbytes)
+{
+	return mdb_pool_chain_length(nbytes) <=
+		pool->guaranteed + pool->shared_limit;
+}
+
+/* The part of a batch's use that is beyond its share. */
+static inline uint32
+beyond_share(uint32 used)
+{
+	return used > pool->guaranteed ? used - pool->guaranteed : 0;
+}
+
+static void
+account_free(MdbAccount *account, uint32 n)
+{
+	uint32		before = pg_atomic_fetch_sub_u32(&account->used, n);
+	uint32		beyond = beyond_share(before) - beyond_share(before - n);
+
+	if (beyond > 0)
+		pg_atomic_fetch_sub_u32(&pool->shared.used, beyond);
+}
+
+/* Charge a batch with n chunks; false if it may not have them. */
+static bool
+account_alloc(MdbAccount *account, uint32 n)
+{
+	uint32		before = pg_atomic_fetch_add_u32(&account->used, n);
+	uint32		beyond = beyond_share(before + n) - beyond_share(before);
+
+	if (beyond == 0)
+		return true;
+	if (pg_atomic_fetch_add_u32(&pool->shared.used, beyond) + beyond <=
+		pool->shared_limit)
+		return true;
+	account_free(account, n);
+	return false;
+}
+
+/*
+ * A chain for contents of as many bytes, its header and contents undefined;
+ * none if the batch may not have that much now.
+ */
+MdbRef
+mdb_pool_alloc(MdbAccount *account, uint32 nbytes)
+{
+	uint32		missing = mdb_pool_chain_length(nbytes);
+	uint32		list = mdb_proc_number();
+	MdbRef		first = MDB_NO_REF;
+
+	if (missing > pool->nchunks || !account_alloc(account, missing))
+		return MDB_NO_REF;
+
+	/* The account promises that they exist, so this ends. */
+	for (; missing > 0; list++)
+	{
+		FreeList   *free_list = &pool->lists[list % NLISTS];
+
+		SpinLockAcquire(&free_list->list.mutex);
+		while (missing > 0 && free_list->list.first != MDB_NO_REF)
+		{
+			MdbRef		taken = free_list->list.first;
+
+			free_list->list.first = chunks[taken].next;
+			chunks[taken].next = first;
+			first = taken;
+			missing--;
+		}
+		SpinLockRelease(&free_list->list.mutex);
+	}
+	return first;
+}
+
+/* Give a chain back. */
+void
+mdb_pool_free(MdbAccount *account, MdbRef first)
+{
+	uint32		n = 0;
+
+	while (first != MDB_NO_REF)
+	{
+		MdbRef		next = chunks[first].next;
+		FreeList   *free_list = &pool->lists[first % NLISTS];
+
+		SpinLockAcquire(&free_list->list.mutex);
+		chunks[first].next = free_list->list.first;
+		free_list->list.first = first;
+		SpinLockRelease(&free_list->list.mutex);
+		first = next;
+		n++;
+	}
+	account_free(account, n);
+}
+
+/* The header of a chain; its first member must be a MdbRef, ours. */
+void *
+mdb_pool_head(MdbRef first)
+{
+	return chunks[first].bytes;
+}
+
+/* The beginning of a chain's contents. */
+MdbCursor
+mdb_pool_start(MdbRef first)
+{
+	MdbCursor	cursor = {first, MDB_HEAD_SIZE};
+
+	return cursor;
+}
+
+/* How much of nbytes lies in the cursor's chunk; steps to the next if none. */
+static inline uint32
+within_chunk(MdbCursor *cursor, uint32 nbytes)
+{
+	if (cursor->offset == MDB_CHUNK_SIZE)
+	{
+		cursor->chunk = chunks[cursor->chunk].next;
+		cursor->offset = LINK_SIZE;
+		Assert(cursor->chunk != MDB_NO_REF);
+	}
+	return Min(nbytes, MDB_CHUNK_SIZE - cursor->offset);
+}
+
+void
+mdb_pool_skip(MdbCursor *cursor, uint32 nbytes)
+{
+	while (nbytes > 0)
+	{
+		uint32		n = within_chunk(cursor, nbytes);
+
+		cursor->offset += n;
+		nbytes -= n;
+	}
+}
+
+void
+mdb_pool_write(MdbCursor *cursor, const void *bytes, uint32 nbytes)
+{
+	while (nbytes > 0)
+	{
+		uint32		n = within_chunk(cursor, nbytes);
+
+		memcpy(chunks[cursor->chunk].bytes + cursor->offset, bytes, n);
+		bytes = (const char *) bytes + n;
+		cursor->offset += n;
+		nbytes -= n;
+	}
+}
+
+void
+mdb_pool_read(MdbCursor *cursor, void *bytes, uint32 nbytes)
+{
+	while (nbytes > 0)
+	{
+		uint32		n = within_chunk(cursor, nbytes);
+
+		memcpy(bytes, chunks[cursor->chunk].bytes + cursor->offset, n);
+		bytes = (char *) bytes + n;
+		cursor->offset += n;
+		nbytes -= n;
+	}
+}
+
+/* Do two stretches of contents hold the same bytes? */
+bool
+mdb_pool_equal(MdbCursor a, MdbCursor b, uint32 nbytes)
+{
+	while (nbytes > 0)
+	{
+		uint32		n = within_chunk(&a, nbytes);
+
+		n = within_chunk(&b, n);
+		if (memcmp(chunks[a.chunk].bytes + a.offset,
+				   chunks[b.chunk].bytes + b.offset, n) != 0)
+			return false;
+		a.offset += n;
+		b.offset += n;
+		nbytes -= n;
+	}
+	return true;
+}
+
+/* Exchange the contents of two chains; their headers stay where they are. */
+void
+mdb_pool_exchange(MdbRef a, MdbRef b)
+{
+	char		data[HEAD_DATA];
+	MdbRef		next = chunks[a].next;
+
+	memcpy(data, chunks[a].bytes + MDB_HEAD_SIZE, HEAD_DATA);
+	memcpy(chunks[a].bytes + MDB_HEAD_SIZE,
+		   chunks[b].bytes + MDB_HEAD_SIZE, HEAD_DATA);
+	memcpy(chunks[b].bytes + MDB_HEAD_SIZE, data, HEAD_DATA);
+	chunks[a].next = chunks[b].next;
+	chunks[b].next = next;
+}

@@ -1,0 +1,421 @@
+/*
+ * queue.c
+ *		What is pending: publish, detach, finish, put back.
+ *
+ * Model: the hash finds an entry by batch, definition and key; each definition
+ * has its waiting entries in order of arrival.  Publishing links a filled
+ * entry in, or exchanges its contents with those of the entry that waits for
+ * the same key, which keeps its place (R1, R3).  A flush detaches entries:
+ * they are in flight, still found, and an add to such a key becomes a fresh
+ * waiting entry.  When the flush's transaction commits they are dropped;
+ * when it aborts they go back to the front, combined with what is fresh.
+ *
+ * Locking: a hash bucket and the contents of the entries on it under the lock
+ * of its partition, order lists under the batch's lock, taken after it.
+ * Contents of entries in flight do not change, the worker reads them without
+ * a lock.  Only the worker of the database detaches, finishes, puts back and
+ * discards.
+ *
+ * Publishing, finishing and putting back happen in transaction callbacks:
+ * they allocate nothing and cannot fail.
+ *
+ * Limits: two transactions that commit at the same moment are ordered by
+ * their publishing, which follows their commit.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "hash.h"
+#include "queue.h"
+
+/* Order lists, under the batch's lock: to the end, or to the front. */
+static void
+list_append(MdbRef *first, MdbRef *last, MdbRef ref)
+{
+	mdb_entry(ref)->order_prev = *last;
+	mdb_entry(ref)->order_next = MDB_NO_REF;
+	if (*last != MDB_NO_REF)
+		mdb_entry(*last)->order_next = ref;
+	else
+		*first = ref;
+	*last = ref;
+}
+
+static void
+list_prepend(MdbRef *first, MdbRef *last, MdbRef ref)
+{
+	mdb_entry(ref)->order_prev = MDB_NO_REF;
+	mdb_entry(ref)->order_next = *first;
+	if (*first != MDB_NO_REF)
+		mdb_entry(*first)->order_prev = ref;
+	else
+		*last = ref;
+	*first = ref;
+}
+
+static void
+list_remove(MdbRef *first, MdbRef *last, MdbRef ref)
+{
+	const MdbEntry *entry = mdb_entry(ref);
+
+	if (entry->order_prev != MDB_NO_REF)
+		mdb_entry(entry->order_prev)->order_next = entry->order_next;
+	else
+		*first = entry->order_next;
+	if (entry->order_next != MDB_NO_REF)
+		mdb_entry(entry->order_next)->order_prev = entry->order_prev;
+	else
+		*last = entry->order_prev;
+}
+
+static MdbStripe *
+my_stripe(MdbBatch *batch)
+{
+	return &batch->stripes[mdb_proc_number() % MDB_NSTRIPES];
+}
+
+/*
+ * Take one of the places of a batch that the caller holds; false if all are
+ * taken.
+ */
+bool
+mdb_queue_reserve(int number, int queue_size)
+{
+	pg_atomic_uint64 *load = &mdb_batch(number)->load;
+	uint64		seen = pg_atomic_read_u64(load);
+
+	do
+	{
+		if ((seen >> 32) + (uint32) seen >= (uint64) queue_size)
+			return false;
+	} while (!pg_atomic_compare_exchange_u64(load, &seen,
+											 seen + MDB_RESERVED_ONE));
+	return true;
+}
+
+/* Give one reserved place back. */
+void
+mdb_queue_unreserve(int number)
+{
+	pg_atomic_fetch_sub_u64(&mdb_batch(number)->load, MDB_RESERVED_ONE);
+}
+
+/* Is the key of a staged entry pending, in flight included? */
+bool
+mdb_queue_is_pending(MdbRef staged)
+{
+	LWLock	   *lock = mdb_lock_partition(mdb_entry(staged)->hash);
+	bool		found;
+
+	LWLockAcquire(lock, LW_SHARED);
+	found = mdb_hash_find(staged, MDB_WAITING) != MDB_NO_REF ||
+		mdb_hash_find(staged, MDB_IN_FLIGHT) != MDB_NO_REF;
+	LWLockRelease(lock);
+	return found;
+}
+
+/* Make a staged entry wait, at the end; under the partition's lock. */
+static uint32
+link_waiting(MdbRef staged, uint64 unreserve, TimestampTz now)
+{
+	MdbEntry   *entry = mdb_entry(staged);
+	MdbBatch   *batch = mdb_batch(entry->batch);
+	LWLock	   *lock = mdb_batch_lock(entry->batch);
+	MdbDefinitionHead *definition = mdb_batch_definition(entry->definition);
+	uint32		waiting;
+
+	mdb_hash_insert(staged);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	batch->last_arrival = Max(batch->last_arrival + 1, now);
+	entry->arrival = batch->last_arrival;
+	entry->state = MDB_WAITING;
+	list_append(&definition->first, &definition->last, staged);
+	definition->nentries++;
+	waiting = pg_atomic_add_fetch_u64(&batch->load,
+									  MDB_WAITING_ONE - unreserve) >> 32;
+	if (waiting == 1)
+		batch->nonempty_since = now;
+	LWLockRelease(lock);
+	return waiting;
+}
+
+/*
+ * Make a staged entry pending.  It stands for the others of its transaction
+ * that were coalesced into it or found stale.  True if the worker must look
+ * at the batch.  Cannot fail.
+ */
+bool
+mdb_queue_publish(MdbRef staged, bool reserved, uint32 coalesced, uint32 stale,
+				  TimestampTz now)
+{
+	int			number = mdb_entry(staged)->batch;
+	MdbBatch   *batch = mdb_batch(number);
+	MdbStripe  *stripe = my_stripe(batch);
+	LWLock	   *partition = mdb_lock_partition(mdb_entry(staged)->hash);
+	uint64		unreserve = reserved ? MDB_RESERVED_ONE : 0;
+	uint32		added = 1 + coalesced + stale;
+	uint32		waiting = 0;
+	MdbRef		pending;
+
+	LWLockAcquire(partition, LW_EXCLUSIVE);
+	pending = mdb_hash_find(staged, MDB_WAITING);
+	if (pending == MDB_NO_REF)
+		waiting = link_waiting(staged, unreserve, now);
+	else
+	{
+		if (mdb_hash_combine(pending, staged))
+			coalesced++;
+		else
+			stale++;
+		pg_atomic_fetch_sub_u64(&batch->load, unreserve);
+	}
+	pg_atomic_fetch_add_u64(&stripe->count.added, added);
+	if (coalesced > 0)
+		pg_atomic_fetch_add_u64(&stripe->count.coalesced, coalesced);
+	if (stale > 0)
+		pg_atomic_fetch_add_u64(&stripe->count.stale, stale);
+	LWLockRelease(partition);
+
+	if (pending != MDB_NO_REF)
+		mdb_pool_free(&batch->account, staged);
+	return waiting == 1 ||
+		waiting == (uint32) mdb_batch_limits(batch)
+		.batch_size;
+}
+
+/*
+ * Take the oldest waiting entry out of its order; none if none waits, or the
+ * next one is of another definition than the wanted one.  It is returned with
+ * the locks of its partition and of the batch held.
+ */
+static MdbRef
+pop_waiting(int number, MdbRef *definition)
+{
+	MdbBatch   *batch = mdb_batch(number);
+	LWLock	   *lock = mdb_batch_lock(number);
+	MdbDefinitionHead *head;
+	MdbRef		ref;
+
+	/* Nobody else takes entries out, so the first one stays the first. */
+	LWLockAcquire(lock, LW_SHARED);
+	if (*definition == MDB_NO_REF)
+		*definition = mdb_batch_next_definition(batch);
+	ref = *definition == MDB_NO_REF ? MDB_NO_REF :
+		mdb_batch_definition(*definition)->first;
+	LWLockRelease(lock);
+	if (ref == MDB_NO_REF)
+		return MDB_NO_REF;
+
+	head = mdb_batch_definition(*definition);
+	LWLockAcquire(mdb_lock_partition(mdb_entry(ref)->hash), LW_EXCLUSIVE);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	list_remove(&head->first, &head->last, ref);
+	pg_atomic_fetch_sub_u64(&batch->load, MDB_WAITING_ONE);
+	return ref;
+}
+
+static void
+unlock_popped(MdbRef ref)
+{
+	LWLockRelease(mdb_batch_lock(mdb_entry(ref)->batch));
+	LWLockRelease(mdb_lock_partition(mdb_entry(ref)->hash));
+}
+
+/*
+ * Detach up to max entries, all of one definition, into flight->entries,
+ * which has room for them.  From then on the caller must finish them or put
+ * them back.
+ */
+void
+mdb_queue_detach(int number, MdbFlight *flight, int max)
+{
+	MdbBatch   *batch = mdb_batch(number);
+
+	flight->batch = number;
+	flight->definition = MDB_NO_REF;
+	flight->count = 0;
+	while (flight->count < max)
+	{
+		MdbRef		ref = pop_waiting(number, &flight->definition);
+
+		if (ref == MDB_NO_REF)
+			break;
+		mdb_entry(ref)->state = MDB_IN_FLIGHT;
+		list_append(&batch->flight_first, &batch->flight_last, ref);
+		batch->in_flight++;
+		flight->entries[flight->count++] = ref;
+		unlock_popped(ref);
+	}
+}
+
+/* The counters of a flush that committed, under the batch's lock. */
+static void
+count_outcome(MdbBatch *batch, const MdbFlight *flight,
+			  const MdbOutcome *outcome, TimestampTz now)
+{
+	MdbCounters *counters = &batch->counters;
+
+	counters->flushed += outcome->flushed;
+	counters->skipped += flight->count - outcome->flushed;
+	counters->batches[outcome->reason]++;
+	counters->notifications += outcome->notifications;
+	counters->last_flush = now;
+	counters->last_flush_duration = now - outcome->started;
+	mdb_histogram_observe(&counters->size, MDB_BATCH_SIZE, flight->count);
+	mdb_histogram_add(&counters->utilization, &outcome->utilization);
+	mdb_histogram_observe(&counters->duration[outcome->reason],
+						  MDB_FLUSH_DURATION,
+						  (now - outcome->started) / 1000000.0);
+}
+
+/*
+ * The transaction that wrote the entries has committed: drop them.  To be
+ * called from its commit callback.  Cannot fail.
+ */
+void
+mdb_queue_finish(const MdbFlight *flight, const MdbOutcome *outcome)
+{
+	MdbBatch   *batch = mdb_batch(flight->batch);
+	LWLock	   *lock = mdb_batch_lock(flight->batch);
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	mdb_batch_definition(flight->definition)->nentries -= flight->count;
+	batch->flight_first = batch->flight_last = MDB_NO_REF;
+	batch->in_flight = 0;
+	batch->last_flush_end = now;
+	batch->empty_since = now;
+	batch->retry_at = 0;
+	batch->failures_in_row = 0;
+	count_outcome(batch, flight, outcome, now);
+	LWLockRelease(lock);
+
+	for (int i = 0; i < flight->count; i++)
+	{
+		MdbRef		ref = flight->entries[i];
+		LWLock	   *partition = mdb_lock_partition(mdb_entry(ref)->hash);
+
+		LWLockAcquire(partition, LW_EXCLUSIVE);
+		mdb_hash_remove(ref);
+		LWLockRelease(partition);
+		mdb_pool_free(&batch->account, ref);
+	}
+	ConditionVariableBroadcast(&batch->changed);
+}
+
+/* The entry goes back to the front; under the partition's lock. */
+static MdbRef
+restore_waiting(MdbBatch *batch, MdbRef ref)
+{
+	MdbEntry   *entry = mdb_entry(ref);
+	MdbDefinitionHead *definition = mdb_batch_definition(entry->definition);
+	MdbRef		fresh = mdb_hash_find(ref, MDB_WAITING);
+
+	list_remove(&batch->flight_first, &batch->flight_last, ref);
+	batch->in_flight--;
+	list_prepend(&definition->first, &definition->last, ref);
+	entry->state = MDB_WAITING;
+	batch->nonempty_since = Min(batch->nonempty_since, entry->arrival);
+	if (fresh == MDB_NO_REF)
+	{
+		pg_atomic_fetch_add_u64(&batch->load, MDB_WAITING_ONE);
+		return MDB_NO_REF;
+	}
+
+	/* The fresh one is the later; there is one entry less. */
+	if (mdb_hash_combine(ref, fresh))
+		pg_atomic_fetch_add_u64(&my_stripe(batch)->count.coalesced, 1);
+	else
+		pg_atomic_fetch_add_u64(&my_stripe(batch)->count.stale, 1);
+	list_remove(&definition->first, &definition->last, fresh);
+	definition->nentries--;
+	mdb_hash_remove(fresh);
+	return fresh;
+}
+
+/*
+ * From 1 s doubling to 1 min (R11).
+ */
+static int64
+backoff(int failures)
+{
+	return Min(USECS_PER_SEC << Min(failures - 1, 6), 60 * USECS_PER_SEC);
+}
+
+static void
+count_failure(MdbBatch *batch, const MdbFailure *failure)
+{
+	MdbCounters *counters = &batch->counters;
+	TimestampTz now = GetCurrentTimestamp();
+
+	batch->nfailures++;
+	batch->failures_in_row++;
+	batch->failed_reason = failure->reason;
+	batch->retry_at = now + backoff(batch->failures_in_row);
+	batch->requested = 0;
+	counters->flush_failures++;
+	counters->last_failure = now;
+	counters->last_sqlstate = failure->sqlstate;
+	strlcpy(counters->last_error, failure->message, MDB_ERROR_LEN);
+}
+
+/*
+ * The transaction that should have written the entries did not commit: they
+ * wait again, and the flush failed unless it was merely interrupted (failure
+ * NULL).  To be called from its abort callback.  Cannot fail.
+ */
+void
+mdb_queue_put_back(const MdbFlight *flight, const MdbFailure *failure)
+{
+	MdbBatch   *batch = mdb_batch(flight->batch);
+	LWLock	   *lock = mdb_batch_lock(flight->batch);
+
+	for (int i = flight->count - 1; i >= 0; i--)
+	{
+		MdbRef		ref = flight->entries[i];
+		LWLock	   *partition = mdb_lock_partition(mdb_entry(ref)->hash);
+		MdbRef		replaced;
+
+		LWLockAcquire(partition, LW_EXCLUSIVE);
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		replaced = restore_waiting(batch, ref);
+		LWLockRelease(lock);
+		LWLockRelease(partition);
+		if (replaced != MDB_NO_REF)
+			mdb_pool_free(&batch->account, replaced);
+	}
+
+	if (failure != NULL)
+	{
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		count_failure(batch, failure);
+		LWLockRelease(lock);
+	}
+	ConditionVariableBroadcast(&batch->changed);
+}
+
+/* Throw away all that waits, and count it. */
+void
+mdb_queue_discard(int number)
+{
+	MdbBatch   *batch = mdb_batch(number);
+	MdbRef		ref;
+
+	for (;;)
+	{
+		MdbRef		definition = MDB_NO_REF;
+
+		ref = pop_waiting(number, &definition);
+		if (ref == MDB_NO_REF)
+			break;
+		mdb_hash_remove(ref);
+		mdb_batch_definition(definition)->nentries--;
+		batch->counters.discarded++;
+		batch->empty_since = GetCurrentTimestamp();
+		unlock_popped(ref);
+		mdb_pool_free(&batch->account, ref);
+	}
+	ConditionVariableBroadcast(&batch->changed);
+}

@@ -1,0 +1,50 @@
+/*
+ * queue.h
+ *		What is pending: publish, detach, finish, put back.
+ */
+#ifndef MDB_QUEUE_H
+#define MDB_QUEUE_H
+
+#include "batch.h"
+#include "entry.h"
+
+/* Entries that a flush has detached. */
+typedef struct MdbFlight
+{
+	int			batch;
+	MdbRef		definition;
+	int			count;
+	MdbRef	   *entries;		/* in flush order */
+} MdbFlight;
+
+/* What a flush that commits adds to the books. */
+typedef struct MdbOutcome
+{
+	MdbReason	reason;
+	TimestampTz started;
+	int64		flushed;
+	int64		notifications;
+	MdbHistogram utilization;
+} MdbOutcome;
+
+/* What a flush that failed leaves in the books. */
+typedef struct MdbFailure
+{
+	MdbReason	reason;
+	int			sqlstate;
+	char		message[MDB_ERROR_LEN];
+} MdbFailure;
+
+extern bool mdb_queue_reserve(int number, int queue_size);
+extern void mdb_queue_unreserve(int number);
+extern bool mdb_queue_is_pending(MdbRef staged);
+extern bool mdb_queue_publish(MdbRef staged, bool reserved, uint32 coalesced,
+							  uint32 stale, TimestampTz now);
+extern void mdb_queue_detach(int number, MdbFlight *flight, int max);
+extern void mdb_queue_finish(const MdbFlight *flight,
+							 const MdbOutcome *outcome);
+extern void mdb_queue_put_back(const MdbFlight *flight,
+							   const MdbFailure *failure);
+extern void mdb_queue_discard(int number);
+
+#endif							/* MDB_QUEUE_H */

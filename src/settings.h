@@ -1,0 +1,37 @@
+/*
+ * settings.h
+ *		Every setting of mdbatch.
+ */
+#ifndef MDB_SETTINGS_H
+#define MDB_SETTINGS_H
+
+typedef enum MdbOnFull
+{
+	MDB_ON_FULL_DROP,
+	MDB_ON_FULL_WAIT,
+	MDB_ON_FULL_ERROR
+} MdbOnFull;
+
+/* What one batch may hold and when it is due: its own values, or the settings. */
+typedef struct MdbLimits
+{
+	int			batch_size;		/* entries */
+	int			queue_size;		/* entries */
+	int64		flush_interval; /* microseconds */
+} MdbLimits;
+
+extern int	mdb_batch_size;		/* entries */
+extern int	mdb_flush_interval; /* ms */
+extern int	mdb_queue_size;		/* entries; -1: five times the batch size */
+extern int	mdb_memory;			/* kB */
+extern int	mdb_max_batches;
+extern int	mdb_on_full;		/* MdbOnFull */
+extern int	mdb_flush_timeout;	/* ms */
+extern int	mdb_lock_timeout;	/* ms */
+extern int	mdb_max_workers;
+extern int	mdb_idle_timeout;	/* ms */
+
+extern void mdb_settings_define(void);
+extern MdbLimits mdb_settings_limits(int own_batch_size, int64 own_interval);
+
+#endif							/* MDB_SETTINGS_H */
