@@ -102,6 +102,17 @@ mdb_batch_attached(void)
 	return batches != NULL;
 }
 
+/* ERROR unless the library is preloaded. */
+void
+mdb_batch_require(void)
+{
+	if (!mdb_batch_attached())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mdbatch is not loaded"),
+				 errhint("Add \"mdbatch\" to \"shared_preload_libraries\" and restart the server.")));
+}
+
 LWLock *
 mdb_lock_control(void)
 {

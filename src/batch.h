@@ -127,6 +127,7 @@ typedef struct MdbBatch
 
 	/* Under the batch's lock too: in one step with what they count. */
 	uint64		nfailures;		/* never reset */
+	uint64		nflushed;		/* flushes that committed, never reset */
 	MdbCounters counters;
 } MdbBatch;
 
@@ -141,6 +142,7 @@ extern Size mdb_batch_shmem(void);
 extern int	mdb_batch_nlocks(void);
 extern void mdb_batch_attach(void);
 extern bool mdb_batch_attached(void);
+extern void mdb_batch_require(void);
 extern LWLock *mdb_lock_control(void);
 extern LWLock *mdb_lock_workers(void);
 extern LWLock *mdb_lock_partition(uint32 hash);

@@ -119,19 +119,21 @@ mdb_note_hold(int number, uint64 epoch)
 	return false;
 }
 
-/* Does this transaction hold the batch? */
-bool
-mdb_note_holds(int number)
+/*
+ * Hold the batch of a target to the end of the transaction; -1 if it has
+ * none.
+ */
+int
+mdb_note_hold_target(Oid dboid, Oid relid)
 {
-	return (pg_atomic_read_u64(&note_of(mdb_proc_number())->bits[number / 64]) &
-			bit_of(number)) != 0;
-}
+	uint64		epoch = 0;
+	int			number;
 
-/* Does this transaction hold any batch? */
-bool
-mdb_note_holds_any(void)
-{
-	return note_of(mdb_proc_number())->any;
+	do
+	{
+		number = mdb_batch_find(dboid, relid, &epoch);
+	} while (number >= 0 && !mdb_note_hold(number, epoch));
+	return number;
 }
 
 /* Tell that this transaction has reserved places in a batch that it holds. */

@@ -11,8 +11,7 @@ extern Size mdb_note_size(void);
 extern void mdb_note_attach(void);
 
 extern bool mdb_note_hold(int number, uint64 epoch);
-extern bool mdb_note_holds(int number);
-extern bool mdb_note_holds_any(void);
+extern int	mdb_note_hold_target(Oid dboid, Oid relid);
 extern void mdb_note_reserved(int number);
 extern void mdb_note_committing(void);
 extern void mdb_note_clear(void);

@@ -285,6 +285,7 @@ mdb_queue_finish(const MdbFlight *flight, const MdbOutcome *outcome)
 	mdb_batch_definition(flight->definition)->nentries -= flight->count;
 	batch->flight_first = batch->flight_last = MDB_NO_REF;
 	batch->in_flight = 0;
+	batch->nflushed++;
 	batch->last_flush_end = now;
 	batch->empty_since = now;
 	batch->retry_at = 0;

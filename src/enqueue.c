@@ -1,0 +1,200 @@
+/*
+ * enqueue.c
+ *		A call that adds entries, from its checks to its result.
+ *
+ * Model: a front end resolves its target, checks its input as a whole, and
+ * then hands the entries over one by one.  When a batch is full the call
+ * drops entries, fails, or forgets what it has enqueued, waits for room, and
+ * starts anew (R9).
+ *
+ * Locking: none.
+ *
+ * Limits: a call waits only if its transaction holds no reservation, so that
+ * no two calls wait for each other.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "batch.h"
+#include "enqueue.h"
+#include "staging.h"
+
+#define DROP_LOG_INTERVAL	(10 * USECS_PER_SEC)
+
+typedef struct Call
+{
+	MdbTarget  *target;
+	MdbLimits	limits;
+	int			on_full;
+	int			count;
+	MdbNext		next;
+	void	   *state;
+
+	/* Of the attempt. */
+	int			accepted;
+	int			dropped;
+	int			needed;			/* places, in a rehearsal */
+	MdbStaged	refusal;		/* what stopped it; MDB_ACCEPTED: nothing */
+} Call;
+
+/* What every call that adds has to check first (R7, R17); ERROR if not. */
+void
+mdb_enqueue_begin(const char *function)
+{
+	mdb_batch_require();
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
+}
+
+/* Count what was dropped, and tell so at most once every 10 s. */
+static void
+count_dropped(const Call *call)
+{
+	MdbBatch   *batch = mdb_batch(call->target->batch);
+	uint64		logged = pg_atomic_read_u64(&batch->drop_logged);
+	uint64		now = (uint64) GetCurrentTimestamp();
+
+	pg_atomic_fetch_add_u64(&batch->dropped_entries, call->dropped);
+	if (now - logged >= DROP_LOG_INTERVAL &&
+		pg_atomic_compare_exchange_u64(&batch->drop_logged, &logged, now))
+		ereport(LOG_SERVER_ONLY,
+				(errmsg("batch of table %s is full: " UINT64_FORMAT " entries dropped so far",
+						call->target->name,
+						pg_atomic_read_u64(&batch->dropped_entries)),
+				 errhint("Increase \"mdbatch.queue_size\" or \"mdbatch.memory\".")));
+}
+
+static void
+raise_full(const Call *call, MdbStaged refusal)
+{
+	const char *name = get_rel_name(call->target->relid);
+
+	if (refusal == MDB_NO_ROOM)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("batch of table \"%s\" is full", name),
+				 errdetail("At most %d entries may wait.",
+						   call->limits.queue_size),
+				 errhint("Increase \"mdbatch.queue_size\", or try again later.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("out of memory for the batch of table \"%s\"", name),
+			 errhint("Increase \"mdbatch.memory\", or try again later.")));
+}
+
+/* Enqueue what is accepted; stops early only where nothing may be dropped. */
+static void
+attempt(Call *call, int queue_size)
+{
+	int			ncolumns = call->target->definition->ncolumns;
+	Datum	   *values = palloc(ncolumns * sizeof(Datum));
+	bool	   *isnull = palloc(ncolumns * sizeof(bool));
+
+	call->accepted = call->dropped = call->needed = 0;
+	call->refusal = MDB_ACCEPTED;
+	for (int i = 0; i < call->count; i++)
+	{
+		MdbStaged	staged;
+
+		call->next(call->state, i, values, isnull);
+		staged = mdb_staging_add(call->target, queue_size, values, isnull);
+		if (staged == MDB_ACCEPTED)
+			call->accepted++;
+		else if (staged == MDB_NEEDS_PLACE)
+			call->needed++;
+		else if (call->on_full == MDB_ON_FULL_DROP)
+			call->dropped++;
+		else
+		{
+			call->refusal = staged;
+			break;
+		}
+	}
+	pfree(values);
+	pfree(isnull);
+}
+
+/*
+ * The call cannot be served now: wait until it may be, or ERROR if it cannot
+ * be, or waiting is refused.
+ */
+static void
+wait_for_room(Call *call, uint64 flushes)
+{
+	int			number = call->target->batch;
+
+	if (mdb_staging_has_reservation())
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("batch of table \"%s\" is full",
+						get_rel_name(call->target->relid)),
+				 errdetail("The transaction cannot wait for room, as it has reserved some itself."),
+				 errhint("Commit before adding more, or increase \"mdbatch.queue_size\".")));
+
+	if (call->refusal == MDB_NO_ROOM)
+	{
+		/* How many places does it need in all? */
+		mdb_staging_begin_call();
+		attempt(call, MDB_REHEARSAL);
+		mdb_staging_cancel_call();
+		if (call->needed > call->limits.queue_size)
+			raise_full(call, MDB_NO_ROOM);
+	}
+	if (call->refusal == MDB_NO_MEMORY)
+	{
+		if (!mdb_wait_for_memory(number, flushes))
+			raise_full(call, MDB_NO_MEMORY);
+	}
+	else
+		mdb_wait_for_room(number, call->limits.queue_size, call->needed);
+}
+
+/* Try until there is room. */
+static void
+attempt_until_room(Call *call)
+{
+	for (;;)
+	{
+		uint64		flushes = mdb_wait_flushes(call->target->batch);
+
+		mdb_staging_begin_call();
+		attempt(call, call->limits.queue_size);
+		if (call->refusal == MDB_ACCEPTED)
+			break;
+		mdb_staging_cancel_call();
+		wait_for_room(call, flushes);
+	}
+	mdb_staging_end_call();
+}
+
+/*
+ * Enqueue entries for a target, and return how many were accepted.  With
+ * on_full = error, or when it may not wait, ERROR, and nothing is enqueued.
+ */
+int
+mdb_enqueue(MdbTarget *target, int on_full, int count, MdbNext next,
+			void *state)
+{
+	Call		call = {0};
+
+	call.target = target;
+	call.limits = mdb_target_limits(target);
+	call.on_full = on_full;
+	call.count = count;
+	call.next = next;
+	call.state = state;
+
+	mdb_target_hold_batch(target);
+	if (on_full == MDB_ON_FULL_WAIT)
+		attempt_until_room(&call);
+	else
+		attempt(&call, call.limits.queue_size);
+	if (call.refusal != MDB_ACCEPTED)
+		raise_full(&call, call.refusal);
+	if (call.dropped > 0)
+		count_dropped(&call);
+	return call.accepted;
+}

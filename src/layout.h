@@ -1,0 +1,26 @@
+/*
+ * layout.h
+ *		Which columns of a table make up its entries, and is it fit for that?
+ */
+#ifndef MDB_LAYOUT_H
+#define MDB_LAYOUT_H
+
+#include "definition.h"
+#include "labels.h"
+#include "utils/rel.h"
+
+typedef struct MdbLayout
+{
+	MdbTableLabel label;
+	AttrNumber	notify;			/* InvalidAttrNumber: nothing */
+	AttrNumber	columns[FLEXIBLE_ARRAY_MEMBER]; /* keys, version, carried */
+} MdbLayout;
+
+extern MdbLayout *mdb_layout_make(const MdbTableLabel *label);
+extern MdbLayout *mdb_layout_read(Relation rel);
+extern void mdb_layout_write(Relation rel, const MdbLayout *layout);
+extern void mdb_layout_check(Relation rel, const MdbLayout *layout);
+extern MdbDefinition *mdb_layout_define(Relation rel, const MdbLayout *layout);
+extern AttrNumber mdb_layout_column(Relation rel, const char *name);
+
+#endif							/* MDB_LAYOUT_H */

@@ -1,0 +1,77 @@
+/*
+ * rights.c
+ *		Who may see and flush a batch (R18).
+ *
+ * Model: questions about the current role, answered from the catalogs each
+ * time; what adding needs, asked at every call, is cached in target.c.
+ *
+ * Locking: none.  A table that is gone answers no.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+#include "rights.h"
+#include "target.h"
+
+static bool
+exists(Oid relid)
+{
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
+}
+
+/*
+ * May the role read all that pending entries of that definition hold, row
+ * security apart?
+ */
+bool
+mdb_rights_see_pending(const MdbDefinition *definition)
+{
+	bool		missing = false;
+
+	if (pg_class_aclcheck_ext(definition->relid, GetUserId(), ACL_SELECT,
+							  &missing) == ACLCHECK_OK)
+		return true;
+	for (int i = 0; i < definition->ncolumns; i++)
+		if (pg_attribute_aclcheck_ext(definition->relid,
+									  definition->columns[i].attnum,
+									  GetUserId(), ACL_SELECT,
+									  &missing) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+bool
+mdb_rights_read_all_stats(void)
+{
+	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+}
+
+/* May the role read the full text of flush errors, which can quote values? */
+bool
+mdb_rights_see_errors(Oid relid, const MdbDefinition *definition)
+{
+	if (mdb_rights_read_all_stats())
+		return true;
+	if (!exists(relid))
+		return false;
+	return pg_class_ownercheck(relid, GetUserId()) ||
+		(definition != NULL && mdb_rights_see_pending(definition) &&
+		 check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED);
+}
+
+/* May the role ask for a flush: own the table, or add to it? */
+bool
+mdb_rights_flush(Oid relid, const MdbDefinition *definition)
+{
+	if (!exists(relid))
+		return false;
+	return pg_class_ownercheck(relid, GetUserId()) ||
+		(definition != NULL && mdb_target_may_add(definition));
+}

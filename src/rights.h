@@ -1,0 +1,15 @@
+/*
+ * rights.h
+ *		Who may see and flush a batch (R18).
+ */
+#ifndef MDB_RIGHTS_H
+#define MDB_RIGHTS_H
+
+#include "definition.h"
+
+extern bool mdb_rights_see_pending(const MdbDefinition *definition);
+extern bool mdb_rights_see_errors(Oid relid, const MdbDefinition *definition);
+extern bool mdb_rights_flush(Oid relid, const MdbDefinition *definition);
+extern bool mdb_rights_read_all_stats(void);
+
+#endif							/* MDB_RIGHTS_H */

@@ -1,0 +1,321 @@
+/*
+ * target.c
+ *		Targets as a backend knows them: resolved, checked, cached.
+ *
+ * Model: a cache by table, emptied by relcache invalidations (labels send
+ * them, too), and of the right to add by those of roles.  Every add accepts
+ * invalidations first, so a change is seen by the next call after its commit.
+ *
+ * Locking: ACCESS SHARE on the table while it is resolved, none at an add
+ * that finds it in the cache: adds go on while a flush, or an ALTER TABLE,
+ * has the table locked (R5).
+ *
+ * Limits: what was resolved may change between the call and the flush, which
+ * looks at the catalogs itself.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+#include "batch.h"
+#include "extension.h"
+#include "layout.h"
+#include "note.h"
+#include "target.h"
+
+static HTAB *targets;
+
+/*
+ * Which table is the metadata target; InvalidOid: to be looked up.  A change
+ * of that is announced as one of mdbatch_metadata, too.
+ */
+static Oid	metadata_relid;
+static Oid	default_relid;
+
+static void
+forget(MdbTarget *target)
+{
+	target->valid = false;
+	target->allowed_role = InvalidOid;
+}
+
+/* A relation changed, or (InvalidOid) any may have. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	MdbTarget  *target;
+
+	if (!OidIsValid(relid) || relid == metadata_relid || relid == default_relid)
+		metadata_relid = InvalidOid;
+	if (OidIsValid(relid))
+	{
+		target = hash_search(targets, &relid, HASH_FIND, NULL);
+		if (target != NULL)
+			forget(target);
+		return;
+	}
+	hash_seq_init(&scan, targets);
+	while ((target = hash_seq_search(&scan)) != NULL)
+		forget(target);
+}
+
+/* A role or a membership changed. */
+static void
+role_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS scan;
+	MdbTarget  *target;
+
+	hash_seq_init(&scan, targets);
+	while ((target = hash_seq_search(&scan)) != NULL)
+		target->allowed_role = InvalidOid;
+}
+
+static void
+make_cache(void)
+{
+	HASHCTL		info = {0};
+
+	info.keysize = sizeof(Oid);
+	info.entrysize = sizeof(MdbTarget);
+	info.hcxt = TopMemoryContext;
+	targets = hash_create("mdbatch targets", 16, &info,
+						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, (Datum) 0);
+}
+
+static MdbTarget *
+cached(Oid relid)
+{
+	bool		found;
+	MdbTarget  *target;
+
+	if (targets == NULL)
+		make_cache();
+	target = hash_search(targets, &relid, HASH_ENTER, &found);
+	if (!found)
+		memset((char *) target + sizeof(Oid), 0, sizeof(MdbTarget) - sizeof(Oid));
+	return target;
+}
+
+static void
+not_attached(Oid relid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" is not attached", get_rel_name(relid)),
+			 errhint("Use %s() to attach it.", "mdbatch_set_target")));
+}
+
+/* Fill a target from the catalogs, its table open and locked. */
+static void
+resolve(MdbTarget *target, Relation rel)
+{
+	MdbLayout  *layout = mdb_layout_read(rel);
+	MdbDefinition *definition;
+	MemoryContext old;
+
+	if (layout == NULL)
+		not_attached(target->relid);
+	mdb_layout_check(rel, layout);
+	definition = mdb_layout_define(rel, layout);
+
+	if (target->context == NULL)
+		target->context = AllocSetContextCreate(TopMemoryContext,
+												"mdbatch target",
+												ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(target->context);
+	old = MemoryContextSwitchTo(target->context);
+	target->definition = palloc(mdb_definition_size(definition->ncolumns));
+	memcpy(target->definition, definition,
+		   mdb_definition_size(definition->ncolumns));
+	target->typmods = palloc(definition->ncolumns * sizeof(int32));
+	for (int i = 0; i < definition->ncolumns; i++)
+		target->typmods[i] = TupleDescAttr(RelationGetDescr(rel),
+										   definition->columns[i].attnum - 1)
+			->atttypmod;
+	MemoryContextSwitchTo(old);
+	target->owner = rel->rd_rel->relowner;
+	strlcpy(target->name,
+			quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									   RelationGetRelationName(rel)),
+			MDB_TARGET_NAME);
+	target->epoch = 0;
+	target->allowed_role = InvalidOid;
+}
+
+/*
+ * A target that is attached and fit, or an ERROR.  Good until the caller
+ * calls anything of this file again.
+ */
+MdbTarget *
+mdb_target_resolve(Oid relid)
+{
+	MdbTarget  *target;
+
+	AcceptInvalidationMessages();
+	target = cached(relid);
+	while (!target->valid)
+	{
+		Relation	rel;
+
+		LockRelationOid(relid, AccessShareLock);
+		rel = RelationIdGetRelation(relid);
+		if (rel == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation with OID %u does not exist", relid)));
+
+		/* Set first: an invalidation meanwhile clears it again. */
+		target->valid = true;
+		PG_TRY();
+		{
+			resolve(target, rel);
+		}
+		PG_CATCH();
+		{
+			target->valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+		table_close(rel, AccessShareLock);
+	}
+	return target;
+}
+
+/* The target of mdbatch_add. */
+MdbTarget *
+mdb_target_metadata(void)
+{
+	if (targets == NULL)
+		make_cache();
+	AcceptInvalidationMessages();
+	while (!OidIsValid(metadata_relid))
+	{
+		Oid			marked;
+
+		default_relid = mdb_extension_metadata_table(false);
+		marked = mdb_labels_metadata_target();
+		metadata_relid = OidIsValid(marked) ? marked : default_relid;
+		AcceptInvalidationMessages();
+	}
+	return mdb_target_resolve(metadata_relid);
+}
+
+/* Does the current role have the privilege on each column of the entries? */
+static bool
+has_privilege(const MdbDefinition *definition, AclMode mode)
+{
+	bool		missing = false;
+
+	if (pg_class_aclcheck_ext(definition->relid, GetUserId(), mode,
+							  &missing) == ACLCHECK_OK)
+		return true;
+	for (int i = 0; i < definition->ncolumns; i++)
+		if (pg_attribute_aclcheck_ext(definition->relid,
+									  definition->columns[i].attnum,
+									  GetUserId(), mode,
+									  &missing) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+/*
+ * Has the current role what an add to a target of that definition needs
+ * (R18), row security apart?  False if the target is gone.
+ */
+bool
+mdb_target_may_add(const MdbDefinition *definition)
+{
+	return has_privilege(definition, ACL_UPDATE) &&
+		(definition->mode == MDB_UPDATE ||
+		 has_privilege(definition, ACL_INSERT));
+}
+
+/* May the current role add to the target (R18)?  ERROR if not. */
+void
+mdb_target_check_add(MdbTarget *target)
+{
+	Oid			role = GetUserId();
+
+	if (target->allowed_role == role)
+		return;
+	if (!mdb_target_may_add(target->definition))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s",
+						get_rel_name(target->relid)),
+				 target->definition->mode == MDB_UPDATE ?
+				 errdetail("Adding needs UPDATE on the columns of an entry.") :
+				 errdetail("Adding needs INSERT and UPDATE on the columns of an entry.")));
+	if (check_enable_rls(target->relid, role, true) == RLS_ENABLED ||
+		check_enable_rls(target->relid, target->owner, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot add to table \"%s\"", get_rel_name(target->relid)),
+				 errdetail("Row-level security applies to role \"%s\" or to the table's owner.",
+						   GetUserNameFromId(role, false))));
+	target->allowed_role = role;
+}
+
+/* The target's batch and definition, held to the end of the transaction. */
+void
+mdb_target_hold_batch(MdbTarget *target)
+{
+	if (target->epoch != 0 && mdb_note_hold(target->batch, target->epoch))
+		return;
+
+	for (;;)
+	{
+		uint64		epoch = 0;
+
+		target->epoch = 0;
+		target->batch = mdb_batch_acquire(MyDatabaseId, target->relid, &epoch);
+		if (target->batch < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("no batch is free for table \"%s\"",
+							get_rel_name(target->relid)),
+					 errdetail("All %d batches have pending entries.",
+							   mdb_max_batches),
+					 errhint("Increase \"mdbatch.max_batches\".")));
+		if (epoch != 0 && mdb_note_hold(target->batch, epoch))
+		{
+			target->definition_ref =
+				mdb_batch_define(target->batch, target->definition,
+								 target->own_batch_size, target->own_interval,
+								 target->name);
+			if (target->definition_ref == MDB_NO_REF)
+				ereport(ERROR,
+						(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						 errmsg("out of memory for the batch of table \"%s\"",
+								get_rel_name(target->relid)),
+						 errhint("Increase \"mdbatch.memory\".")));
+			target->epoch = epoch;
+			return;
+		}
+	}
+}
+
+MdbLimits
+mdb_target_limits(const MdbTarget *target)
+{
+	return mdb_settings_limits(target->own_batch_size, target->own_interval);
+}

@@ -1,0 +1,41 @@
+/*
+ * target.h
+ *		Targets as a backend knows them: resolved, checked, cached.
+ */
+#ifndef MDB_TARGET_H
+#define MDB_TARGET_H
+
+#include "definition.h"
+#include "pool.h"
+#include "settings.h"
+
+#define MDB_TARGET_NAME		(2 * NAMEDATALEN + 5)	/* bytes, schema.table */
+
+typedef struct MdbTarget
+{
+	Oid			relid;			/* of the cache, must be first */
+	bool		valid;			/* false: resolve again */
+	MemoryContext context;		/* of what follows */
+	MdbDefinition *definition;
+	int32	   *typmods;		/* of the columns */
+	Oid			owner;
+	int			own_batch_size; /* 0: the setting's */
+	int64		own_interval;	/* us; 0: the setting's */
+	char		name[MDB_TARGET_NAME];
+
+	Oid			allowed_role;	/* may add; InvalidOid: to be checked */
+
+	/* The batch, as long as its epoch is this. */
+	uint64		epoch;			/* 0: to be looked up */
+	int			batch;
+	MdbRef		definition_ref;
+} MdbTarget;
+
+extern MdbTarget *mdb_target_metadata(void);
+extern MdbTarget *mdb_target_resolve(Oid relid);
+extern void mdb_target_check_add(MdbTarget *target);
+extern bool mdb_target_may_add(const MdbDefinition *definition);
+extern void mdb_target_hold_batch(MdbTarget *target);
+extern MdbLimits mdb_target_limits(const MdbTarget *target);
+
+#endif							/* MDB_TARGET_H */

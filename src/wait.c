@@ -1,0 +1,289 @@
+/*
+ * wait.c
+ *		Waiting for flushes, where the deadlock detector sees it (R13).
+ *
+ * Model: while a flush of the database runs, a waiter waits for the worker's
+ * transaction, as for any lock: if the waiter is in the worker's way, the
+ * detector finds that out.  While none runs it sleeps on the condition
+ * variable of its batch, which the worker broadcasts after it has published
+ * its transaction and before it takes its first lock, for all batches of the
+ * database.  Then the waiter looks again.  When only the reservations of
+ * others fill a batch, it waits for one of their transactions.
+ *
+ * A transaction that could be in the way of the flush for certain (it has
+ * written, or has locks) may not wait at all.
+ *
+ * Locking: none while waiting.
+ *
+ * Limits: waiting for a flush ends with the first failure of the batch.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/lsyscache.h"
+
+#include "compat.h"
+#include "note.h"
+#include "roster.h"
+#include "wait.h"
+
+static bool in_worker = false;
+
+/* This process is a worker: nothing in it may wait for a flush. */
+void
+mdb_wait_in_worker(void)
+{
+	in_worker = true;
+}
+
+static void
+refuse(const char *what, const char *reason)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg("cannot wait for %s in this transaction", what),
+			 errdetail_internal("%s", reason),
+			 errhint("Wait in a transaction of its own, before anything is written or locked.")));
+}
+
+/* Could this lock of ours be in the way of a flush? */
+static bool
+is_in_the_way(const LockInstanceData *lock)
+{
+	LOCKMASK	harmless = LOCKBIT_ON(AccessShareLock);
+
+	if (lock->pid != MyProcPid || lock->holdMask == 0)
+		return false;
+	if (lock->locktag.locktag_type == LOCKTAG_ADVISORY)
+		return true;
+	if (lock->locktag.locktag_type != LOCKTAG_RELATION)
+		return false;
+
+	/* What an INSERT takes on a view. */
+	if (lock->locktag.locktag_field1 == MyDatabaseId &&
+		get_rel_relkind(lock->locktag.locktag_field2) == RELKIND_VIEW)
+		harmless |= LOCKBIT_ON(RowExclusiveLock);
+	return (lock->holdMask & ~harmless) != 0;
+}
+
+/*
+ * ERROR if this transaction may not wait (R13); "what" says for what, for the
+ * message.
+ */
+void
+mdb_wait_refuse(const char *what)
+{
+	LockData   *locks;
+
+	if (in_worker)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for %s in a background worker of mdbatch",
+						what),
+				 errdetail("The worker would wait for itself.")));
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		refuse(what, _("The transaction has written to the database."));
+
+	locks = GetLockStatusData();
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		const LockInstanceData *lock = &locks->locks[i];
+
+		if (is_in_the_way(lock))
+			refuse(what,
+				   lock->locktag.locktag_type == LOCKTAG_ADVISORY ?
+				   _("It holds an advisory lock.") :
+				   _("It holds a table lock above ACCESS SHARE."));
+	}
+}
+
+/*
+ * Wait until something about the batch may have changed.  The caller has
+ * prepared to sleep on the batch's condition variable, then looked.
+ */
+static void
+wait_for_change(int number, bool only_reservations)
+{
+	MdbBatch   *batch = mdb_batch(number);
+	VirtualTransactionId vxid = mdb_roster_vxid(batch->dboid);
+
+	if (!VirtualTransactionIdIsValid(vxid) && only_reservations)
+		vxid = mdb_note_holder(number);
+	if (VirtualTransactionIdIsValid(vxid))
+	{
+		ConditionVariableCancelSleep();
+		CHECK_FOR_INTERRUPTS();
+		(void) VirtualXactLock(vxid, true);
+	}
+	else if (only_reservations)
+	{
+		/* Whoever had them is gone: look again. */
+		ConditionVariableCancelSleep();
+		CHECK_FOR_INTERRUPTS();
+	}
+	else
+		ConditionVariableSleep(&batch->changed, PG_WAIT_EXTENSION);
+}
+
+/*
+ * Wait until a batch that the caller holds has room for as many entries
+ * (R9), no more than queue_size of them.  ERROR if waiting is refused.
+ */
+void
+mdb_wait_for_room(int number, int queue_size, int needed)
+{
+	MdbBatch   *batch = mdb_batch(number);
+
+	mdb_wait_refuse("room in a batch");
+	mdb_roster_wake(batch->dboid);
+	for (;;)
+	{
+		uint32		waiting;
+		uint32		reserved;
+		uint32		in_flight;
+
+		ConditionVariablePrepareToSleep(&batch->changed);
+		LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+		waiting = mdb_batch_waiting(batch);
+		reserved = mdb_batch_reserved(batch);
+		in_flight = batch->in_flight;
+		LWLockRelease(mdb_batch_lock(number));
+		if ((int64) waiting + reserved + needed <= queue_size)
+			break;
+		wait_for_change(number, waiting + in_flight == 0 && reserved > 0);
+	}
+	ConditionVariableCancelSleep();
+}
+
+/* The number of flushes of a batch so far. */
+uint64
+mdb_wait_flushes(int number)
+{
+	uint64		flushes;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	flushes = mdb_batch(number)->nflushed;
+	LWLockRelease(mdb_batch_lock(number));
+	return flushes;
+}
+
+/*
+ * Wait until a batch that the caller holds has been flushed more often than
+ * that, which frees memory; false if nothing is pending in it.  ERROR if
+ * waiting is refused.
+ */
+bool
+mdb_wait_for_memory(int number, uint64 flushes)
+{
+	MdbBatch   *batch = mdb_batch(number);
+	bool		pending;
+
+	mdb_wait_refuse("room in a batch");
+	mdb_roster_wake(batch->dboid);
+	for (;;)
+	{
+		bool		flushed;
+
+		ConditionVariablePrepareToSleep(&batch->changed);
+		LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+		pending = mdb_batch_waiting(batch) + batch->in_flight > 0;
+		flushed = batch->nflushed != flushes;
+		LWLockRelease(mdb_batch_lock(number));
+		if (flushed || !pending)
+		{
+			ConditionVariableCancelSleep();
+			return flushed;
+		}
+		wait_for_change(number, false);
+	}
+}
+
+/*
+ * Wait for the transactions that have committed, so that others see what
+ * they did, but have not published their entries yet.
+ */
+void
+mdb_wait_for_committers(int number)
+{
+	int			count;
+	VirtualTransactionId *committers = mdb_note_committers(number, &count);
+
+	for (int i = 0; i < count; i++)
+		(void) VirtualXactLock(committers[i], true);
+	pfree(committers);
+}
+
+/*
+ * Ask for a flush of all that has arrived in a batch that the caller holds,
+ * and tell how many entries are pending.
+ */
+MdbBarrier
+mdb_wait_request(int number, int64 *pending)
+{
+	MdbBatch   *batch = mdb_batch(number);
+	MdbBarrier	barrier;
+
+	barrier.batch = number;
+	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+	*pending = (int64) mdb_batch_waiting(batch) + batch->in_flight;
+	barrier.arrival = batch->last_arrival + 1;
+	barrier.nfailures = batch->nfailures;
+	if (*pending > 0)
+		batch->requested = barrier.arrival;
+	LWLockRelease(mdb_batch_lock(number));
+	if (*pending > 0)
+		mdb_roster_wake(batch->dboid);
+	return barrier;
+}
+
+static void
+raise_failure(const MdbBatch *batch, int sqlstate, const char *message,
+			  bool may_see_error)
+{
+	ereport(ERROR,
+			(errcode(sqlstate),
+			 errmsg("could not flush the batch of table %s", batch->target),
+			 may_see_error ? errdetail_internal("%s", message) : 0,
+			 errhint("The entries stay pending and are flushed again later.")));
+}
+
+/*
+ * Wait until all that arrived before a barrier is durably in the table, or
+ * gone with it.  ERROR as soon as a flush of the batch fails.
+ */
+void
+mdb_wait_for_flush(const MdbBarrier *barrier, bool may_see_error)
+{
+	MdbBatch   *batch = mdb_batch(barrier->batch);
+	char	   *message = palloc(MDB_ERROR_LEN);
+
+	for (;;)
+	{
+		bool		done;
+		bool		failed;
+		int			sqlstate;
+
+		ConditionVariablePrepareToSleep(&batch->changed);
+		LWLockAcquire(mdb_batch_lock(barrier->batch), LW_SHARED);
+		done = mdb_batch_oldest(batch) >= barrier->arrival;
+		failed = batch->nfailures != barrier->nfailures;
+		sqlstate = batch->counters.last_sqlstate;
+		memcpy(message, batch->counters.last_error, MDB_ERROR_LEN);
+		LWLockRelease(mdb_batch_lock(barrier->batch));
+		if (done)
+			break;
+		if (failed)
+		{
+			ConditionVariableCancelSleep();
+			raise_failure(batch, sqlstate, message, may_see_error);
+		}
+		wait_for_change(barrier->batch, false);
+	}
+	ConditionVariableCancelSleep();
+	pfree(message);
+}
