@@ -93,6 +93,23 @@ write_value(MdbCursor *cursor, const MdbColumn *column, Datum value)
 	mdb_pool_write(cursor, bytes, nbytes);
 }
 
+/* A value passed by value, from where it is stored aligned. */
+static Datum
+byval_datum(const void *stored, uint32 nbytes)
+{
+	switch (nbytes)
+	{
+		case 1:
+			return CharGetDatum(*(const char *) stored);
+		case 2:
+			return Int16GetDatum(*(const int16 *) stored);
+		case 4:
+			return Int32GetDatum(*(const int32 *) stored);
+		default:
+			return Int64GetDatum(*(const int64 *) stored);
+	}
+}
+
 /* Read a value at *bytes into memory of its own and step over it. */
 static Datum
 read_value(const char **bytes, const MdbColumn *column)
@@ -102,11 +119,11 @@ read_value(const char **bytes, const MdbColumn *column)
 
 	if (column->typbyval)
 	{
-		Datum		stored = 0;
+		int64		aligned[1] = {0};
 
-		memcpy(&stored, *bytes, nbytes);
+		memcpy(aligned, *bytes, nbytes);
 		*bytes += nbytes;
-		return fetch_att(&stored, true, column->typlen);
+		return byval_datum(aligned, nbytes);
 	}
 	if (column->typlen < 0)
 	{

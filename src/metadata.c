@@ -76,7 +76,7 @@ typedef struct Input
 } Input;
 
 static int
-array_length(const ArrayType *array)
+element_count(const ArrayType *array)
 {
 	return ARR_NDIM(array) == 0 ? 0 : ARR_DIMS(array)[0];
 }
@@ -104,14 +104,14 @@ take_array(Input *input, int column, FunctionCallInfo fcinfo, int argument)
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				 errmsg("array \"%s\" must not have more than one dimension",
 						array_names[column])));
-	if (input->count >= 0 && array_length(array) != input->count)
+	if (input->count >= 0 && element_count(array) != input->count)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("arrays have different lengths"),
 				 errdetail("Array \"%s\" has %d elements, but there are %d before it.",
-						   array_names[column], array_length(array),
+						   array_names[column], element_count(array),
 						   input->count)));
-	input->count = array_length(array);
+	input->count = element_count(array);
 	walk->array = array;
 }
 

@@ -160,7 +160,7 @@ duration_datum(int64 us)
 	return IntervalPGetDatum(interval);
 }
 
-#define STAT_COLUMNS	31
+#define STAT_COLUMNS	30
 
 static void
 stat_row(const MdbBooks *books, Datum *values, bool *nulls)

@@ -1,0 +1,225 @@
+/* mdbatch--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION mdbatch" to load this file. \quit
+
+-- The metadata target until another table is marked as such. Rows are updated
+-- in place again and again: room for HOT updates, and early vacuum.
+CREATE TABLE @extschema@.mdbatch_metadata (
+	agent_id uuid NOT NULL,
+	key text NOT NULL,
+	value text NOT NULL DEFAULT '',
+	error text NOT NULL DEFAULT '',
+	collected_at timestamptz NOT NULL DEFAULT '-infinity',
+	PRIMARY KEY (agent_id, key)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+COMMENT ON TABLE @extschema@.mdbatch_metadata IS
+	'target of mdbatch_add until mdbatch_set_target names another table';
+COMMENT ON COLUMN @extschema@.mdbatch_metadata.agent_id IS 'the agent';
+COMMENT ON COLUMN @extschema@.mdbatch_metadata.key IS 'what the value is of';
+COMMENT ON COLUMN @extschema@.mdbatch_metadata.value IS 'newest value';
+COMMENT ON COLUMN @extschema@.mdbatch_metadata.error IS
+	'error of the newest collection, empty if there was none';
+COMMENT ON COLUMN @extschema@.mdbatch_metadata.collected_at IS
+	'when the value was collected; a newer one wins';
+ALTER TABLE @extschema@.mdbatch_metadata OWNER TO pg_database_owner;
+
+-- The worker writes as the owner of the table.
+GRANT USAGE ON SCHEMA @extschema@ TO pg_database_owner;
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.mdbatch_metadata', '');
+
+-- Agent metadata
+
+CREATE FUNCTION @extschema@.mdbatch_add(
+	agent_id uuid, keys text[], vals text[],
+	errors text[] DEFAULT NULL, collected_at timestamptz[] DEFAULT NULL)
+RETURNS integer
+AS 'MODULE_PATHNAME', 'mdbatch_add'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_add(uuid, text[], text[], text[], timestamptz[]) IS
+	'enqueue keys and values of one agent, returns how many were accepted';
+
+CREATE FUNCTION @extschema@.mdbatch_add_many(
+	agent_ids uuid[], keys text[], vals text[],
+	errors text[] DEFAULT NULL, collected_at timestamptz[] DEFAULT NULL)
+RETURNS integer
+AS 'MODULE_PATHNAME', 'mdbatch_add_many'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_add_many(uuid[], text[], text[], text[], timestamptz[]) IS
+	'enqueue keys and values of many agents, returns how many were accepted';
+
+CREATE PROCEDURE @extschema@.mdbatch_add_sync(
+	agent_id uuid, keys text[], vals text[],
+	errors text[] DEFAULT NULL, collected_at timestamptz[] DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'mdbatch_add_sync'
+LANGUAGE C;
+COMMENT ON PROCEDURE @extschema@.mdbatch_add_sync(uuid, text[], text[], text[], timestamptz[]) IS
+	'enqueue keys and values of one agent, commit, and return when they are durably written';
+
+CREATE FUNCTION @extschema@.mdbatch_pending(
+	OUT agent_id uuid, OUT key text, OUT value text, OUT error text,
+	OUT collected_at timestamptz, OUT in_flight boolean)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mdbatch_pending'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.mdbatch_pending() IS
+	'what waits now for the metadata target, in flush order';
+
+CREATE FUNCTION @extschema@.mdbatch_set_target(
+	target regclass,
+	agent_id name DEFAULT 'agent_id', key name DEFAULT 'key',
+	value name DEFAULT 'value', error name DEFAULT 'error',
+	collected_at name DEFAULT 'collected_at', mode text DEFAULT 'upsert',
+	channel text DEFAULT 'workspace_agent_metadata_batch')
+RETURNS void
+AS 'MODULE_PATHNAME', 'mdbatch_set_target'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_set_target(regclass, name, name, name, name, name, text, text) IS
+	'attach a table and point mdbatch_add at it';
+REVOKE ALL ON FUNCTION @extschema@.mdbatch_set_target(regclass, name, name, name, name, name, text, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.mdbatch_encode_agent_ids(agent_ids uuid[])
+RETURNS SETOF text
+AS 'MODULE_PATHNAME', 'mdbatch_encode_agent_ids'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_encode_agent_ids(uuid[]) IS
+	'agent ids to notification payloads';
+
+CREATE FUNCTION @extschema@.mdbatch_decode_agent_ids(payload text)
+RETURNS SETOF uuid
+AS 'MODULE_PATHNAME', 'mdbatch_decode_agent_ids'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_decode_agent_ids(text) IS
+	'a notification payload to agent ids';
+
+-- Both front ends
+
+CREATE FUNCTION @extschema@.mdbatch_flush(target regclass DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'mdbatch_flush'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_flush(regclass) IS
+	'wait until everything committed into the batch so far is durably in the target';
+
+CREATE FUNCTION @extschema@.mdbatch_flushing()
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mdbatch_flushing'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION @extschema@.mdbatch_flushing() IS
+	'the entries being flushed, for the background worker only';
+
+-- An attachment is a security label on the table and one on each column.
+CREATE VIEW @extschema@.mdbatch_target AS
+WITH labelled AS (
+	SELECT l.objoid, l.label::pg_catalog.jsonb AS t
+	FROM pg_catalog.pg_seclabel l
+	WHERE l.provider OPERATOR(pg_catalog.=) 'mdbatch'
+	  AND l.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+	  AND l.objsubid OPERATOR(pg_catalog.=) 0
+), columns AS (
+	SELECT l.objoid, a.attname, l.label::pg_catalog.jsonb AS c
+	FROM pg_catalog.pg_seclabel l
+	JOIN pg_catalog.pg_attribute a
+	  ON a.attrelid OPERATOR(pg_catalog.=) l.objoid
+	 AND a.attnum OPERATOR(pg_catalog.=) l.objsubid
+	WHERE l.provider OPERATOR(pg_catalog.=) 'mdbatch'
+	  AND l.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+	  AND l.objsubid OPERATOR(pg_catalog.>) 0
+	  AND NOT a.attisdropped
+)
+SELECT r.oid::pg_catalog.regclass AS target,
+	coalesce((l.t OPERATOR(pg_catalog.->>) 'metadata')::pg_catalog.bool, false) AS metadata,
+	(SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4)
+	 FROM columns c
+	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'key') AS key,
+	(SELECT c.attname
+	 FROM columns c
+	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'version') AS version,
+	(SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4)
+	 FROM columns c
+	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'column') AS columns,
+	'{}'::pg_catalog.jsonb AS merge,
+	l.t OPERATOR(pg_catalog.->>) 'mode' AS mode,
+	l.t OPERATOR(pg_catalog.->>) 'channel' AS channel,
+	CASE WHEN l.t OPERATOR(pg_catalog.?) 'channel' THEN
+		(SELECT c.attname
+		 FROM columns c
+		 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'notify')
+	END AS notify,
+	NULL::pg_catalog.int4 AS batch_size,
+	NULL::pg_catalog.interval AS flush_interval,
+	pg_catalog.pg_get_userbyid(r.relowner) AS owner
+FROM labelled l
+JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) l.objoid
+UNION ALL
+SELECT r.oid::pg_catalog.regclass, true,
+	ARRAY['agent_id', 'key']::pg_catalog.name[], 'collected_at'::pg_catalog.name,
+	ARRAY['value', 'error']::pg_catalog.name[], '{}'::pg_catalog.jsonb, 'upsert',
+	'workspace_agent_metadata_batch', 'agent_id'::pg_catalog.name,
+	NULL, NULL, pg_catalog.pg_get_userbyid(r.relowner)
+FROM pg_catalog.pg_class r
+WHERE r.oid OPERATOR(pg_catalog.=) '@extschema@.mdbatch_metadata'::pg_catalog.regclass
+  AND NOT EXISTS (SELECT 1 FROM labelled l
+		WHERE (l.t OPERATOR(pg_catalog.->>) 'metadata')::pg_catalog.bool);
+COMMENT ON VIEW @extschema@.mdbatch_target IS 'a row per attached table';
+GRANT SELECT ON @extschema@.mdbatch_target TO PUBLIC;
+
+CREATE FUNCTION @extschema@.mdbatch_stat_rows(
+	OUT datid oid, OUT relid oid, OUT target text, OUT worker_pid integer,
+	OUT pending bigint, OUT in_flight bigint, OUT reserved bigint,
+	OUT capacity bigint, OUT memory_used bigint, OUT memory_limit bigint,
+	OUT added bigint, OUT coalesced bigint, OUT stale bigint,
+	OUT dropped bigint, OUT flushed bigint, OUT skipped bigint,
+	OUT rejected bigint, OUT discarded bigint,
+	OUT batches_scheduled bigint, OUT batches_capacity bigint,
+	OUT batches_requested bigint, OUT batches_shutdown bigint,
+	OUT flush_failures bigint, OUT notifications bigint,
+	OUT oldest_pending timestamptz, OUT last_flush timestamptz,
+	OUT last_flush_duration interval, OUT last_failure timestamptz,
+	OUT last_error text, OUT stats_reset timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mdbatch_stat_rows'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION @extschema@.mdbatch_stat_rows() IS
+	'the rows of mdbatch_stat';
+
+CREATE VIEW @extschema@.mdbatch_stat AS
+SELECT s.datid, d.datname, s.relid, s.target, s.worker_pid, s.pending,
+	s.in_flight, s.reserved, s.capacity, s.memory_used, s.memory_limit,
+	s.added, s.coalesced, s.stale, s.dropped, s.flushed, s.skipped,
+	s.rejected, s.discarded, s.batches_scheduled, s.batches_capacity,
+	s.batches_requested, s.batches_shutdown, s.flush_failures,
+	s.notifications, s.oldest_pending, s.last_flush, s.last_flush_duration,
+	s.last_failure, s.last_error, s.stats_reset
+FROM @extschema@.mdbatch_stat_rows() s
+LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.datid;
+COMMENT ON VIEW @extschema@.mdbatch_stat IS
+	'a row per batch of the whole server: what is pending and what became of the rest';
+GRANT SELECT ON @extschema@.mdbatch_stat TO PUBLIC;
+
+CREATE FUNCTION @extschema@.mdbatch_stat_histogram_rows(
+	OUT datid oid, OUT relid oid, OUT target text, OUT metric text,
+	OUT reason text, OUT le double precision, OUT bucket_count bigint,
+	OUT sum double precision, OUT count bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mdbatch_stat_histogram_rows'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION @extschema@.mdbatch_stat_histogram_rows() IS
+	'the rows of mdbatch_stat_histogram';
+
+CREATE VIEW @extschema@.mdbatch_stat_histogram AS
+SELECT d.datname, h.target, h.metric, h.reason, h.le, h.bucket_count, h.sum,
+	h.count
+FROM @extschema@.mdbatch_stat_histogram_rows() h
+LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) h.datid;
+COMMENT ON VIEW @extschema@.mdbatch_stat_histogram IS
+	'histograms of batch size, batch utilization and flush duration, with cumulative buckets';
+GRANT SELECT ON @extschema@.mdbatch_stat_histogram TO PUBLIC;
+
+CREATE FUNCTION @extschema@.mdbatch_stat_reset()
+RETURNS void
+AS 'MODULE_PATHNAME', 'mdbatch_stat_reset'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.mdbatch_stat_reset() IS
+	'zero the counters of the batches of this database';
+REVOKE ALL ON FUNCTION @extschema@.mdbatch_stat_reset() FROM PUBLIC;

@@ -1,0 +1,186 @@
+/*
+ * drop.c
+ *		What is dropped takes its batches along (R16).
+ *
+ * Model: a hook sees each object that is dropped.  A table's batch, all of a
+ * database's with the extension or the database itself, are remembered and
+ * given up when the drop commits; the worker discards what is pending.  The
+ * extension takes the labels of its database along, in the same transaction.
+ *
+ * DROP DATABASE calls the hook when it has locked the database and before it
+ * looks for connections: the worker is stopped and none may start until the
+ * drop has ended either way.  Nobody is left to discard then, so the backend
+ * does it.
+ *
+ * Locking: none while waiting for the worker to go, which takes no lock of
+ * this transaction to do so.
+ *
+ * Limits: two-phase commit of a drop is noticed by the worker only, when the
+ * flush does not find the table.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+#include "batch.h"
+#include "compat.h"
+#include "drop.h"
+#include "labels.h"
+#include "queue.h"
+#include "roster.h"
+
+/* An object whose drop has not ended yet. */
+typedef struct Dropped
+{
+	struct Dropped *next;
+	int			nest;			/* transaction nest level of the drop */
+	Oid			dboid;
+	Oid			relid;			/* InvalidOid: all of the database */
+	bool		is_database;
+} Dropped;
+
+static object_access_hook_type next_hook;
+static Dropped *drops;			/* in TopTransactionContext */
+
+static void
+remember(Oid dboid, Oid relid, bool is_database)
+{
+	Dropped    *drop = MemoryContextAlloc(TopTransactionContext, sizeof(*drop));
+
+	drop->next = drops;
+	drop->nest = GetCurrentTransactionNestLevel();
+	drop->dboid = dboid;
+	drop->relid = relid;
+	drop->is_database = is_database;
+	drops = drop;
+}
+
+/* Does a table have a batch that must go with it? */
+static bool
+has_batch(Oid relid)
+{
+	uint64		epoch;
+
+	return mdb_batch_find(MyDatabaseId, relid, &epoch) >= 0;
+}
+
+/* Stop the worker of a database, and let none start until we have ended. */
+static void
+stop_worker(Oid dboid)
+{
+	pid_t		pid = mdb_roster_hold(dboid);
+
+	if (pid != 0)
+		(void) kill(pid, SIGTERM);
+
+	/*
+	 * It waits for nothing that we have: a flush is cut short, none follows.
+	 * Its end sets no latch of ours, so look every 10 ms.
+	 */
+	while (mdb_roster_is_busy(dboid))
+	{
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 10, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+object_dropped(ObjectAccessType access, Oid class_id, Oid object_id,
+			   int sub_id, void *arg)
+{
+	if (next_hook != NULL)
+		next_hook(access, class_id, object_id, sub_id, arg);
+	if (access != OAT_DROP || sub_id != 0)
+		return;
+
+	if (class_id == RelationRelationId && has_batch(object_id))
+		remember(MyDatabaseId, object_id, false);
+	else if (class_id == DatabaseRelationId)
+	{
+		remember(object_id, InvalidOid, true);
+		stop_worker(object_id);
+	}
+	else if (class_id == ExtensionRelationId &&
+			 object_id == get_extension_oid("mdbatch", true))
+	{
+		mdb_labels_clear_all();
+		remember(MyDatabaseId, InvalidOid, false);
+	}
+}
+
+/* The drop has committed; cannot fail. */
+static void
+give_up(const Dropped *drop)
+{
+	mdb_batch_drop(drop->dboid, drop->relid);
+	if (!drop->is_database)
+	{
+		mdb_roster_wake(drop->dboid);
+		return;
+	}
+	for (int i = 0; i < mdb_max_batches; i++)
+		if (mdb_batch(i)->dboid == drop->dboid)
+			mdb_queue_discard(i);
+}
+
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	bool		held = false;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+		return;
+	for (Dropped *drop = drops; drop != NULL; drop = drop->next)
+	{
+		held |= drop->is_database;
+		if (event == XACT_EVENT_COMMIT)
+			give_up(drop);
+	}
+	drops = NULL;
+	if (held)
+		mdb_roster_unhold();
+}
+
+static void
+subtransaction_ends(SubXactEvent event, SubTransactionId mine,
+					SubTransactionId parent, void *arg)
+{
+	int			nest = GetCurrentTransactionNestLevel();
+
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		while (drops != NULL && drops->nest >= nest)
+			drops = drops->next;
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		for (Dropped *drop = drops; drop != NULL && drop->nest >= nest;
+			 drop = drop->next)
+			drop->nest = nest - 1;
+	}
+}
+
+/* Watch drops; to be called once in each backend, from _PG_init. */
+void
+mdb_drop_register(void)
+{
+	next_hook = object_access_hook;
+	object_access_hook = object_dropped;
+	RegisterXactCallback(transaction_ends, NULL);
+	RegisterSubXactCallback(subtransaction_ends, NULL);
+}

@@ -1,0 +1,10 @@
+/*
+ * drop.h
+ *		What is dropped takes its batches along.
+ */
+#ifndef MDB_DROP_H
+#define MDB_DROP_H
+
+extern void mdb_drop_register(void);
+
+#endif							/* MDB_DROP_H */

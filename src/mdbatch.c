@@ -1,0 +1,82 @@
+/*
+ * mdbatch.c
+ *		The module: what is set up when the library is loaded.
+ *
+ * Model: preloaded, it defines the settings, asks for shared memory, registers
+ * the launcher, the label provider and the callbacks.  Loaded later, by a call
+ * of one of its functions, it sets up nothing: functions that need shared
+ * memory then say so.  During pg_upgrade only the label provider is there, so
+ * that attachments can be restored.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+
+#include "batch.h"
+#include "drop.h"
+#include "entry.h"
+#include "hash.h"
+#include "labels.h"
+#include "note.h"
+#include "pool.h"
+#include "roster.h"
+#include "settings.h"
+#include "staging.h"
+#include "worker.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+static shmem_request_hook_type next_request_hook;
+static shmem_startup_hook_type next_startup_hook;
+
+static void
+request_shared_memory(void)
+{
+	if (next_request_hook != NULL)
+		next_request_hook();
+	RequestAddinShmemSpace(mdb_pool_size());
+	RequestAddinShmemSpace(mdb_batch_shmem());
+	RequestAddinShmemSpace(mdb_note_size());
+	RequestAddinShmemSpace(mdb_hash_shmem());
+	RequestAddinShmemSpace(mdb_roster_shmem());
+	RequestNamedLWLockTranche("mdbatch", mdb_batch_nlocks());
+}
+
+static void
+attach_shared_memory(void)
+{
+	if (next_startup_hook != NULL)
+		next_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	mdb_pool_attach();
+	mdb_batch_attach();
+	mdb_note_attach();
+	mdb_hash_attach(mdb_entry_merge);
+	mdb_roster_attach();
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	mdb_settings_define();
+	mdb_labels_register();
+	if (IsBinaryUpgrade)
+		return;
+
+	next_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	next_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = attach_shared_memory;
+	mdb_launcher_register();
+	mdb_staging_register();
+	mdb_drop_register();
+}

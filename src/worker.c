@@ -1,0 +1,226 @@
+/*
+ * worker.c
+ *		The worker of a database: flushes its batches when they are due.
+ *
+ * Model: sleeps until the next batch is due or its latch is set.  The batch
+ * that has been due longest goes first.  It exits with 0, which the launcher
+ * understands as "nothing to do", only when nothing has been pending for
+ * idle_timeout or it is asked for its place while nothing is due.  Told to
+ * stop, it interrupts a flush that runs, flushes everything once more for at
+ * most flush_timeout, and exits with 1: it cannot know whether the server is
+ * stopping.
+ *
+ * Locking: batches' locks for a moment, to see what is due.
+ *
+ * Limits: one flush at a time.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "flush.h"
+#include "queue.h"
+#include "roster.h"
+#include "wait.h"
+#include "worker.h"
+
+/* The longest that a last flush waits for a lock, ms. */
+#define SHUTDOWN_LOCK_TIMEOUT	1000
+
+/* SIGTERM: the flush that runs is cut short, once; then the last ones run. */
+static void
+handle_stop(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (!ShutdownRequestPending && mdb_flush_is_running())
+	{
+		QueryCancelPending = true;
+		InterruptPending = true;
+	}
+	ShutdownRequestPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* The session is ours whatever the database or the role has set. */
+static void
+fix_session(void)
+{
+	static const char *const settings[][2] = {
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"session_replication_role", "origin"},
+		{"statement_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"application_name", "mdbatch worker"}
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
+						PGC_S_OVERRIDE);
+}
+
+/* The batch of this database that has been due longest; when the next is. */
+static int
+find_due(TimestampTz now, MdbDue *due)
+{
+	int			number = -1;
+	TimestampTz number_flushed = 0;
+
+	due->at = DT_NOEND;
+	for (int i = 0; i < mdb_max_batches; i++)
+	{
+		MdbBatch   *batch = mdb_batch(i);
+		MdbDue		candidate;
+		TimestampTz flushed;
+
+		if (batch->dboid != MyDatabaseId)
+			continue;
+		LWLockAcquire(mdb_batch_lock(i), LW_SHARED);
+		candidate = mdb_batch_due(batch, now);
+		flushed = batch->last_flush_end;
+		LWLockRelease(mdb_batch_lock(i));
+		if (candidate.at < due->at ||
+			(number >= 0 && candidate.at == due->at &&
+			 flushed < number_flushed))
+		{
+			*due = candidate;
+			number = i;
+			number_flushed = flushed;
+		}
+	}
+	return number;
+}
+
+/* Flush what is due now, or discard what is pending for nothing. */
+static void
+serve(int number, MdbReason reason)
+{
+	if (mdb_batch(number)->gone)
+		mdb_queue_discard(number);
+	else
+		(void) mdb_flush_batch(number, reason, mdb_flush_timeout,
+							   mdb_lock_timeout);
+}
+
+/* The last flushes, all of them together for at most flush_timeout (R14). */
+static void
+flush_last(void)
+{
+	TimestampTz stop = GetCurrentTimestamp() +
+		mdb_flush_timeout * INT64CONST(1000);
+
+	for (int i = 0; i < mdb_max_batches; i++)
+	{
+		while (mdb_batch(i)->dboid == MyDatabaseId && !mdb_batch(i)->gone &&
+			   mdb_batch_waiting(mdb_batch(i)) > 0)
+		{
+			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+															   stop);
+
+			if (left <= 0 || mdb_roster_should_stop() ||
+				!mdb_flush_batch(i, MDB_SHUTDOWN, left,
+								 Min(mdb_lock_timeout, SHUTDOWN_LOCK_TIMEOUT)))
+				break;
+		}
+	}
+}
+
+/* Sleep until a time or the latch. */
+static void
+sleep_until(TimestampTz now, TimestampTz until)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		timeout = -1;
+
+	if (until != DT_NOEND)
+	{
+		events |= WL_TIMEOUT;
+		timeout = TimestampDifferenceMilliseconds(now, until);
+	}
+	(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
+/* Flush what is due and sleep, until told to stop or there is nothing to do. */
+static void
+serve_database(void)
+{
+	TimestampTz idle_since = GetCurrentTimestamp();
+
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now;
+		MdbDue		due;
+		int			number;
+		TimestampTz until;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+
+		now = GetCurrentTimestamp();
+		number = find_due(now, &due);
+		if (number >= 0)
+			idle_since = now;
+		if (number >= 0 && due.at <= now)
+		{
+			serve(number, due.reason);
+			continue;
+		}
+
+		until = number >= 0 ? due.at :
+			idle_since + mdb_idle_timeout * INT64CONST(1000);
+		if (mdb_roster_should_yield() || (number < 0 && until <= now))
+			proc_exit(0);
+		sleep_until(now, until);
+	}
+}
+
+/* The worker's main function; its place is in the argument. */
+void
+mdb_worker_main(Datum main_arg)
+{
+	uint64		argument = DatumGetUInt64(main_arg);
+	Oid			dboid;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, handle_stop);
+
+	/* Before connecting: see mdb_roster_enter_worker. */
+	if (!mdb_roster_enter_worker((int) (uint32) argument,
+								 argument >> MDB_WORKER_GENERATION_SHIFT,
+								 &dboid))
+		proc_exit(0);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	mdb_roster_connected();
+	mdb_wait_in_worker();
+	mdb_flush_init();
+	fix_session();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	CurrentMemoryContext = AllocSetContextCreate(TopMemoryContext,
+												 "mdbatch worker",
+												 ALLOCSET_DEFAULT_SIZES);
+
+	serve_database();
+	flush_last();
+	proc_exit(1);
+}

@@ -1,0 +1,16 @@
+/*
+ * worker.h
+ *		The worker of a database, and the launcher that starts workers.
+ */
+#ifndef MDB_WORKER_H
+#define MDB_WORKER_H
+
+#include "batch.h"
+
+#define MDB_WORKER_GENERATION_SHIFT	32	/* in the worker's argument */
+
+extern PGDLLEXPORT void mdb_worker_main(Datum main_arg);
+extern PGDLLEXPORT void mdb_launcher_main(Datum main_arg);
+extern void mdb_launcher_register(void);
+
+#endif							/* MDB_WORKER_H */
