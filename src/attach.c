@@ -116,7 +116,7 @@ layout_of_arguments(Relation rel, FunctionCallInfo fcinfo)
 	label.ncarried = 2;
 	label.since = GetCurrentTimestamp();
 	layout = mdb_layout_make(&label);
-	for (int i = 0; i < lengthof(columns); i++)
+	for (int i = 0; i < (int) lengthof(columns); i++)
 		layout->columns[i] =
 			mdb_layout_column(rel, NameStr(*PG_GETARG_NAME(columns[i])));
 	layout->notify = layout->columns[0];

@@ -326,6 +326,10 @@ reclaim_slot(void)
 			empty = is_empty(&batches[candidate]);
 			if (empty)
 				free_definitions(&batches[candidate], false);
+
+			/* The worker may still be freeing what it has finished. */
+			empty = empty &&
+				pg_atomic_read_u32(&batches[candidate].account.used) == 0;
 			LWLockRelease(lock);
 			if (empty)
 				return candidate;
@@ -518,6 +522,12 @@ mdb_batch_due(const MdbBatch *batch, TimestampTz now)
 		return due;
 	if (batch->gone)
 		due.at = now;
+	else if (batch->retry_at == 0 &&
+			 mdb_batch_waiting(batch) >= (uint32) limits.batch_size)
+	{
+		due.at = now;
+		due.reason = MDB_CAPACITY;
+	}
 	else if (mdb_batch_oldest(batch) < batch->requested)
 	{
 		due.at = now;
@@ -527,11 +537,6 @@ mdb_batch_due(const MdbBatch *batch, TimestampTz now)
 	{
 		due.at = batch->retry_at;
 		due.reason = batch->failed_reason;
-	}
-	else if (mdb_batch_waiting(batch) >= (uint32) limits.batch_size)
-	{
-		due.at = now;
-		due.reason = MDB_CAPACITY;
 	}
 	else
 		due.at = Max(batch->last_flush_end, batch->nonempty_since) +

@@ -14,6 +14,9 @@
  */
 #include "postgres.h"
 
+#include "access/itup.h"
+#include "access/nbtree.h"
+#include "access/tupdesc.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -23,6 +26,15 @@
 #include "staging.h"
 
 #define DROP_LOG_INTERVAL	(10 * USECS_PER_SEC)
+
+/* The most that an index entry may take: a third of a page, as nbtree has it. */
+#define MAX_KEY \
+	((Size) MAXALIGN_DOWN((BLCKSZ - \
+						   MAXALIGN(SizeOfPageHeaderData + \
+									3 * sizeof(ItemIdData) + \
+									3 * sizeof(ItemPointerData)) - \
+						   MAXALIGN(sizeof(BTPageOpaqueData))) / 3))
+#define SMALL_KEY		(MAX_KEY / 2)
 
 typedef struct Call
 {
@@ -85,6 +97,40 @@ raise_full(const Call *call, MdbStaged refusal)
 			 errhint("Increase \"mdbatch.memory\", or try again later.")));
 }
 
+/*
+ * A key that no index can hold would fail every flush: refuse it.  What might
+ * be too large is tried as the index would, which compresses it.
+ */
+static void
+check_key_size(const MdbDefinition *definition, const Datum *values)
+{
+	bool		isnull[INDEX_MAX_KEYS] = {0};
+	Size		size = 0;
+	TupleDesc	desc;
+	IndexTuple	tuple;
+
+	for (int i = 0; i < definition->nkeys; i++)
+		size += definition->columns[i].typlen > 0 ?
+			definition->columns[i].typlen :
+			VARSIZE_ANY(DatumGetPointer(values[i])) + ALIGNOF_DOUBLE;
+	if (size < SMALL_KEY)
+		return;
+
+	desc = CreateTemplateTupleDesc(definition->nkeys);
+	for (int i = 0; i < definition->nkeys; i++)
+		TupleDescInitEntry(desc, i + 1, NULL, definition->columns[i].type,
+						   -1, 0);
+	tuple = index_form_tuple(desc, unconstify(Datum *, values), isnull);
+	if (IndexTupleSize(tuple) > MAX_KEY)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("key is too large"),
+				 errdetail("It takes %zu bytes in an index, which holds %zu at most.",
+						   IndexTupleSize(tuple), MAX_KEY)));
+	pfree(tuple);
+	FreeTupleDesc(desc);
+}
+
 /* Enqueue what is accepted; stops early only where nothing may be dropped. */
 static void
 attempt(Call *call, int queue_size)
@@ -100,6 +146,7 @@ attempt(Call *call, int queue_size)
 		MdbStaged	staged;
 
 		call->next(call->state, i, values, isnull);
+		check_key_size(call->target->definition, values);
 		staged = mdb_staging_add(call->target, queue_size, values, isnull);
 		if (staged == MDB_ACCEPTED)
 			call->accepted++;

@@ -80,7 +80,7 @@ default_layout(Relation rel)
 	label.has_version = true;
 	label.ncarried = 2;
 	layout = mdb_layout_make(&label);
-	for (int i = 0; i < lengthof(names); i++)
+	for (int i = 0; i < (int) lengthof(names); i++)
 		layout->columns[i] = mdb_layout_column(rel, names[i]);
 	layout->notify = layout->columns[0];
 	return layout;
@@ -100,7 +100,7 @@ no_longer_usable(Relation rel)
 
 /* Put a labelled column in its place. */
 static void
-place_column(Relation rel, MdbLayout *layout, AttrNumber attnum,
+place_column(MdbLayout *layout, AttrNumber attnum,
 			 const MdbColumnLabel *label)
 {
 	int			version = layout->label.has_version ? 1 : 0;
@@ -147,7 +147,7 @@ mdb_layout_read(Relation rel)
 
 		if (!att->attisdropped &&
 			mdb_label_read_column(relid, att->attnum, &column))
-			place_column(rel, layout, att->attnum, &column);
+			place_column(layout, att->attnum, &column);
 	}
 	for (int i = 0; i < ncolumns(&label); i++)
 		if (layout->columns[i] == InvalidAttrNumber)
@@ -406,7 +406,7 @@ check_metadata(Relation rel, const MdbLayout *layout)
 	if (layout->label.nkeys != 2 || !layout->label.has_version ||
 		layout->label.ncarried != 2)
 		no_longer_usable(rel);
-	for (int i = 0; i < lengthof(types); i++)
+	for (int i = 0; i < (int) lengthof(types); i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel),
 											  layout->columns[i] - 1);

@@ -157,7 +157,7 @@ coerce(const MdbTarget *target, int column, Datum value)
 	int32		typmod = target->typmods[column];
 
 	if (typmod < (int32) VARHDRSZ ||
-		VARSIZE_ANY_EXHDR(DatumGetPointer(value)) <= typmod - VARHDRSZ)
+		VARSIZE_ANY_EXHDR(DatumGetPointer(value)) <= (Size) (typmod - VARHDRSZ))
 		return value;
 	return DirectFunctionCall3(varchar, value, Int32GetDatum(typmod),
 							   BoolGetDatum(false));

@@ -246,7 +246,7 @@ raise_failure(const MdbBatch *batch, int sqlstate, const char *message,
 			  bool may_see_error)
 {
 	ereport(ERROR,
-			(errcode(sqlstate),
+			(errcode(sqlstate != 0 ? sqlstate : ERRCODE_INTERNAL_ERROR),
 			 errmsg("could not flush the batch of table %s", batch->target),
 			 may_see_error ? errdetail_internal("%s", message) : 0,
 			 errhint("The entries stay pending and are flushed again later.")));

@@ -69,7 +69,7 @@ fix_session(void)
 		{"application_name", "mdbatch worker"}
 	};
 
-	for (int i = 0; i < lengthof(settings); i++)
+	for (int i = 0; i < (int) lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
 						PGC_S_OVERRIDE);
 }
@@ -201,8 +201,12 @@ mdb_worker_main(Datum main_arg)
 	uint64		argument = DatumGetUInt64(main_arg);
 	Oid			dboid;
 
+	/*
+	 * Until it has connected it must be able to die in the wait for a lock,
+	 * of the database that is about to be dropped, say.
+	 */
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, handle_stop);
+	pqsignal(SIGTERM, die);
 
 	/* Before connecting: see mdb_roster_enter_worker. */
 	if (!mdb_roster_enter_worker((int) (uint32) argument,
@@ -211,6 +215,7 @@ mdb_worker_main(Datum main_arg)
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	pqsignal(SIGTERM, handle_stop);
 	mdb_roster_connected();
 	mdb_wait_in_worker();
 	mdb_flush_init();
