@@ -1,6 +1,6 @@
 /*
  * batch.c
- *		The batches: identity, definitions, books, and when they are due.
+ *		The batches: identity, definitions, books.
  *
  * Model: max_batches slots.  A slot belongs to a target of a database from
  * its first add until another target needs the slot and this batch has been
@@ -26,11 +26,9 @@
 
 #include "batch.h"
 #include "compat.h"
-#include "entry.h"
 #include "note.h"
 
 #define NPARTITIONS		64
-#define MAX_BACKOFF		(60 * USECS_PER_SEC)
 
 typedef enum LockNumber
 {
@@ -481,65 +479,4 @@ mdb_batch_drop(Oid dboid, Oid relid)
 		LWLockRelease(mdb_batch_lock(i));
 	}
 	LWLockRelease(mdb_lock_control());
-}
-
-MdbLimits
-mdb_batch_limits(const MdbBatch *batch)
-{
-	return mdb_settings_limits(batch->own_batch_size, batch->own_interval);
-}
-
-/*
- * The arrival of the oldest pending entry, in flight or waiting; PG_INT64_MAX
- * if there is none.  Under the batch's lock.
- */
-int64
-mdb_batch_oldest(const MdbBatch *batch)
-{
-	int64		oldest = PG_INT64_MAX;
-
-	if (batch->flight_first != MDB_NO_REF)
-		oldest = mdb_entry(batch->flight_first)->arrival;
-	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
-		 ref = mdb_batch_definition(ref)->newer)
-	{
-		MdbRef		first = mdb_batch_definition(ref)->first;
-
-		if (first != MDB_NO_REF)
-			oldest = Min(oldest, mdb_entry(first)->arrival);
-	}
-	return oldest;
-}
-
-/* When the batch is to be flushed, under its lock (R4, R11). */
-MdbDue
-mdb_batch_due(const MdbBatch *batch, TimestampTz now)
-{
-	MdbLimits	limits = mdb_batch_limits(batch);
-	MdbDue		due = {DT_NOEND, MDB_SCHEDULED};
-
-	if (mdb_batch_waiting(batch) == 0)
-		return due;
-	if (batch->gone)
-		due.at = now;
-	else if (batch->retry_at == 0 &&
-			 mdb_batch_waiting(batch) >= (uint32) limits.batch_size)
-	{
-		due.at = now;
-		due.reason = MDB_CAPACITY;
-	}
-	else if (mdb_batch_oldest(batch) < batch->requested)
-	{
-		due.at = now;
-		due.reason = MDB_REQUESTED;
-	}
-	else if (batch->retry_at != 0)
-	{
-		due.at = batch->retry_at;
-		due.reason = batch->failed_reason;
-	}
-	else
-		due.at = Max(batch->last_flush_end, batch->nonempty_since) +
-			limits.flush_interval;
-	return due;
 }

@@ -1,6 +1,6 @@
 /*
  * batch.h
- *		The batches: identity, definitions, books, and when they are due.
+ *		The batches: identity, definitions, books.
  */
 #ifndef MDB_BATCH_H
 #define MDB_BATCH_H
@@ -131,13 +131,6 @@ typedef struct MdbBatch
 	MdbCounters counters;
 } MdbBatch;
 
-/* When a batch is to be flushed next, and why. */
-typedef struct MdbDue
-{
-	TimestampTz at;				/* DT_NOEND: not before something changes */
-	MdbReason	reason;
-} MdbDue;
-
 extern Size mdb_batch_shmem(void);
 extern int	mdb_batch_nlocks(void);
 extern void mdb_batch_attach(void);
@@ -163,9 +156,6 @@ extern MdbDefinitionHead *mdb_batch_definition(MdbRef ref);
 extern MdbDefinition *mdb_batch_read_definition(MdbRef ref);
 extern MdbRef mdb_batch_next_definition(const MdbBatch *batch);
 extern void mdb_batch_drop(Oid dboid, Oid relid);
-extern MdbLimits mdb_batch_limits(const MdbBatch *batch);
-extern MdbDue mdb_batch_due(const MdbBatch *batch, TimestampTz now);
-extern int64 mdb_batch_oldest(const MdbBatch *batch);
 
 #define MDB_WAITING_ONE		(UINT64CONST(1) << 32)
 #define MDB_RESERVED_ONE	UINT64CONST(1)

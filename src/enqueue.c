@@ -76,7 +76,8 @@ count_dropped(const Call *call)
 				(errmsg("batch of table %s is full: " UINT64_FORMAT " entries dropped so far",
 						call->target->name,
 						pg_atomic_read_u64(&batch->dropped_entries)),
-				 errhint("Increase \"mdbatch.queue_size\" or \"mdbatch.memory\".")));
+				 errhint("Increase \"mdbatch.queue_size\" or \"mdbatch.memory\"."),
+				 errhidestmt(true), errhidecontext(true)));
 }
 
 static void

@@ -34,6 +34,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "due.h"
 #include "flush.h"
 #include "payload.h"
 #include "queue.h"

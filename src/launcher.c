@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "due.h"
 #include "roster.h"
 #include "worker.h"
 

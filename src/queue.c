@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "due.h"
 #include "hash.h"
 #include "queue.h"
 

@@ -1,9 +1,9 @@
 /*
  * rights.c
- *		Who may see and flush a batch (R18).
+ *		Who may add to a batch, see it, and flush it (R18).
  *
  * Model: questions about the current role, answered from the catalogs each
- * time; what adding needs, asked at every call, is cached in target.c.
+ * time; whoever asks at every call caches the answer.
  *
  * Locking: none.  A table that is gone answers no.
  */
@@ -18,12 +18,38 @@
 #include "utils/syscache.h"
 
 #include "rights.h"
-#include "target.h"
 
 static bool
 exists(Oid relid)
 {
 	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
+}
+
+/* Has the role the privilege on the table, or on each column of its entries? */
+static bool
+has_privilege(const MdbDefinition *definition, AclMode mode)
+{
+	bool		missing = false;
+
+	if (pg_class_aclcheck_ext(definition->relid, GetUserId(), mode,
+							  &missing) == ACLCHECK_OK)
+		return true;
+	for (int i = 0; i < definition->ncolumns; i++)
+		if (pg_attribute_aclcheck_ext(definition->relid,
+									  definition->columns[i].attnum,
+									  GetUserId(), mode,
+									  &missing) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+/* May the role add to a target of that definition, row security apart? */
+bool
+mdb_rights_add(const MdbDefinition *definition)
+{
+	return has_privilege(definition, ACL_UPDATE) &&
+		(definition->mode == MDB_UPDATE ||
+		 has_privilege(definition, ACL_INSERT));
 }
 
 /*
@@ -33,20 +59,10 @@ exists(Oid relid)
 bool
 mdb_rights_see_pending(const MdbDefinition *definition)
 {
-	bool		missing = false;
-
-	if (pg_class_aclcheck_ext(definition->relid, GetUserId(), ACL_SELECT,
-							  &missing) == ACLCHECK_OK)
-		return true;
-	for (int i = 0; i < definition->ncolumns; i++)
-		if (pg_attribute_aclcheck_ext(definition->relid,
-									  definition->columns[i].attnum,
-									  GetUserId(), ACL_SELECT,
-									  &missing) != ACLCHECK_OK)
-			return false;
-	return true;
+	return has_privilege(definition, ACL_SELECT);
 }
 
+/* May the role read all statistics? */
 bool
 mdb_rights_read_all_stats(void)
 {
@@ -73,5 +89,5 @@ mdb_rights_flush(Oid relid, const MdbDefinition *definition)
 	if (!exists(relid))
 		return false;
 	return pg_class_ownercheck(relid, GetUserId()) ||
-		(definition != NULL && mdb_target_may_add(definition));
+		(definition != NULL && mdb_rights_add(definition));
 }

@@ -1,12 +1,13 @@
 /*
  * rights.h
- *		Who may see and flush a batch (R18).
+ *		Who may add to a batch, see it, and flush it (R18).
  */
 #ifndef MDB_RIGHTS_H
 #define MDB_RIGHTS_H
 
 #include "definition.h"
 
+extern bool mdb_rights_add(const MdbDefinition *definition);
 extern bool mdb_rights_see_pending(const MdbDefinition *definition);
 extern bool mdb_rights_see_errors(Oid relid, const MdbDefinition *definition);
 extern bool mdb_rights_flush(Oid relid, const MdbDefinition *definition);

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "due.h"
 #include "note.h"
 #include "rights.h"
 #include "roster.h"

@@ -35,6 +35,7 @@
 #include "extension.h"
 #include "layout.h"
 #include "note.h"
+#include "rights.h"
 #include "target.h"
 
 static HTAB *targets;
@@ -219,36 +220,6 @@ mdb_target_metadata(void)
 	return mdb_target_resolve(metadata_relid);
 }
 
-/* Does the current role have the privilege on each column of the entries? */
-static bool
-has_privilege(const MdbDefinition *definition, AclMode mode)
-{
-	bool		missing = false;
-
-	if (pg_class_aclcheck_ext(definition->relid, GetUserId(), mode,
-							  &missing) == ACLCHECK_OK)
-		return true;
-	for (int i = 0; i < definition->ncolumns; i++)
-		if (pg_attribute_aclcheck_ext(definition->relid,
-									  definition->columns[i].attnum,
-									  GetUserId(), mode,
-									  &missing) != ACLCHECK_OK)
-			return false;
-	return true;
-}
-
-/*
- * Has the current role what an add to a target of that definition needs
- * (R18), row security apart?  False if the target is gone.
- */
-bool
-mdb_target_may_add(const MdbDefinition *definition)
-{
-	return has_privilege(definition, ACL_UPDATE) &&
-		(definition->mode == MDB_UPDATE ||
-		 has_privilege(definition, ACL_INSERT));
-}
-
 /* May the current role add to the target (R18)?  ERROR if not. */
 void
 mdb_target_check_add(MdbTarget *target)
@@ -257,7 +228,7 @@ mdb_target_check_add(MdbTarget *target)
 
 	if (target->allowed_role == role)
 		return;
-	if (!mdb_target_may_add(target->definition))
+	if (!mdb_rights_add(target->definition))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for table %s",

@@ -28,6 +28,7 @@
 #include "utils/lsyscache.h"
 
 #include "compat.h"
+#include "due.h"
 #include "note.h"
 #include "roster.h"
 #include "wait.h"

@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "due.h"
 #include "flush.h"
 #include "queue.h"
 #include "roster.h"
