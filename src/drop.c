@@ -143,7 +143,8 @@ transaction_ends(XactEvent event, void *arg)
 {
 	bool		held = false;
 
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		event != XACT_EVENT_PREPARE)
 		return;
 	for (Dropped *drop = drops; drop != NULL; drop = drop->next)
 	{

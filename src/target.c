@@ -264,7 +264,7 @@ mdb_target_hold_batch(MdbTarget *target)
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					 errmsg("no batch is free for table \"%s\"",
 							get_rel_name(target->relid)),
-					 errdetail("All %d batches have pending entries.",
+					 errdetail("All %d of \"mdbatch.max_batches\" have pending entries, or transactions that use them.",
 							   mdb_max_batches),
 					 errhint("Increase \"mdbatch.max_batches\".")));
 		if (epoch != 0 && mdb_note_hold(target->batch, epoch))
