@@ -257,12 +257,16 @@ run_transaction(int number, MdbReason reason, int timeout)
 		set_local("synchronous_commit", "local", GUC_ACTION_LOCAL);
 }
 
-/* Was it no error but a signal to stop that ended the flush? */
+/*
+ * Was it no error but a signal to stop that ended the flush, or the little
+ * time that it leaves?  Then the next worker flushes, and nobody has failed.
+ */
 static bool
 was_interrupted(const ErrorData *error)
 {
 	return ShutdownRequestPending &&
-		error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+		(error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		 error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
 }
 
 /* Values never go to the log, and primary messages quote them. */

@@ -102,6 +102,8 @@ look_at_workers(void)
 		db->place = i;
 		if (place.end == MDB_END_NEVER_CONNECTED)
 			back_off(db);
+		if (place.end == MDB_END_IDLE)
+			db->not_before = 0;
 		if (place.end != MDB_END_NOT_YET)
 		{
 			forget_worker(db);

@@ -170,6 +170,8 @@ serve_database(void)
 		int			number;
 		TimestampTz until;
 
+		/* There is nothing to cancel between flushes. */
+		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
