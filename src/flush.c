@@ -172,16 +172,19 @@ write_entries(const MdbDefinition *definition, Oid owner)
 	save_nestlevel = NewGUCNestLevel();
 	fix_settings();
 
+	/*
+	 * No trigger may be deferred in a restricted operation: it would run at
+	 * the commit, with other rights.
+	 */
+	check_spi(SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0),
+			  SPI_OK_UTILITY);
+
 	statement = mdb_statement_make(definition);
 	debug_query_string = statement;
 	mdb_source_arm(definition, &flight, owner);
 	check_spi(SPI_execute(statement, false, 0), 0);
 	outcome.flushed = SPI_processed;
 	set = collect_written(definition);
-
-	/* Deferred triggers must run restricted too, so not at the commit. */
-	check_spi(SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0),
-			  SPI_OK_UTILITY);
 	mdb_source_disarm();
 	debug_query_string = NULL;
 
@@ -289,7 +292,7 @@ remember_failure(const ErrorData *error, MdbReason reason)
 	failure->reason = reason;
 	failure->sqlstate = error->sqlerrcode;
 	snprintf(failure->message, MDB_ERROR_LEN, "%s%s%s", error->message,
-			 error->detail != NULL ? " " : "",
+			 error->detail != NULL ? "  DETAIL:  " : "",
 			 error->detail != NULL ? error->detail : "");
 }
 

@@ -108,7 +108,7 @@ take_array(Input *input, int column, FunctionCallInfo fcinfo, int argument)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("arrays have different lengths"),
-				 errdetail("Array \"%s\" has %d elements, but there are %d before it.",
+				 errdetail("Array \"%s\" has length %d, but the one before it has length %d.",
 						   array_names[column], element_count(array),
 						   input->count)));
 	input->count = element_count(array);

@@ -220,6 +220,20 @@ mdb_target_metadata(void)
 	return mdb_target_resolve(metadata_relid);
 }
 
+/* Neither the adding role nor the owner, who writes, may be under policies. */
+static void
+refuse_row_security(const MdbTarget *target, Oid role)
+{
+	if (check_enable_rls(target->relid, role, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot add to table \"%s\"", get_rel_name(target->relid)),
+				 role == target->owner ?
+				 errdetail("Row-level security applies to the owner of the table.") :
+				 errdetail("Row-level security applies to role \"%s\".",
+						   GetUserNameFromId(role, false))));
+}
+
 /* May the current role add to the target (R18)?  ERROR if not. */
 void
 mdb_target_check_add(MdbTarget *target)
@@ -236,13 +250,8 @@ mdb_target_check_add(MdbTarget *target)
 				 target->definition->mode == MDB_UPDATE ?
 				 errdetail("Adding needs UPDATE on the columns of an entry.") :
 				 errdetail("Adding needs INSERT and UPDATE on the columns of an entry.")));
-	if (check_enable_rls(target->relid, role, true) == RLS_ENABLED ||
-		check_enable_rls(target->relid, target->owner, true) == RLS_ENABLED)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot add to table \"%s\"", get_rel_name(target->relid)),
-				 errdetail("Row-level security applies to role \"%s\" or to the table's owner.",
-						   GetUserNameFromId(role, false))));
+	refuse_row_security(target, role);
+	refuse_row_security(target, target->owner);
 	target->allowed_role = role;
 }
 
