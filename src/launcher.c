@@ -41,6 +41,7 @@ typedef struct Database
 	Oid			dboid;			/* must be first */
 	TimestampTz not_before;		/* start no worker earlier */
 	int64		delay;			/* us, after the next failure */
+	bool		no_slot;		/* the postmaster had no worker to give */
 	TimestampTz due;			/* of its batches; DT_NOEND: nothing pending */
 	int			place;			/* -1: no worker */
 	uint32		generation;
@@ -60,6 +61,7 @@ database(Oid dboid)
 	{
 		db->not_before = 0;
 		db->delay = FIRST_DELAY;
+		db->no_slot = false;
 		db->due = DT_NOEND;
 		db->place = -1;
 		db->handle = NULL;
@@ -192,12 +194,14 @@ start_worker(Database *db)
 		db->place = place;
 		db->generation = generation;
 		db->not_before = GetCurrentTimestamp() + FIRST_DELAY;
+		db->no_slot = false;
 		slots_logged = false;
 	}
 	else
 	{
 		mdb_roster_cancel(place, generation);
-		back_off(db);
+		db->not_before = GetCurrentTimestamp() + FIRST_DELAY;
+		db->no_slot = true;
 		if (!slots_logged)
 			ereport(LOG,
 					(errmsg("no background worker is free for mdbatch"),
@@ -280,9 +284,24 @@ start_workers(void)
 		start_worker(db);
 		if (db->place >= 0)
 			nworkers++;
+		else if (db->no_slot && db->due <= now)
+			ask_for_place(now);
 	}
 	forget_databases(now);
 	return until;
+}
+
+/* A worker may have ended: whoever had no slot tries again at once. */
+static void
+retry_without_slot(void)
+{
+	HASH_SEQ_STATUS scan;
+	Database   *db;
+
+	hash_seq_init(&scan, databases);
+	while ((db = hash_seq_search(&scan)) != NULL)
+		if (db->no_slot)
+			db->not_before = 0;
 }
 
 /* The launcher's main function. */
@@ -313,7 +332,8 @@ mdb_launcher_main(Datum main_arg)
 			timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 													  until);
 		}
-		(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+		if (WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION) & WL_LATCH_SET)
+			retry_without_slot();
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
