@@ -15,7 +15,7 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(
   new_server session start_query finish_query wait_for books_ok agent agents
   listen_to notifications decode_agents worker_pid stuck_worker waiting
-  process_pid
+  process_pid build_module
 );
 
 # The worker waits for a lock.
@@ -224,6 +224,19 @@ sub decode_agents
 		my $hex = unpack('H*', decode_base64("$_=="));
 		$hex =~ s/^(.{8})(.{4})(.{4})(.{4})/$1-$2-$3-$4-/r
 	} $payload =~ /(.{22})/g;
+}
+
+# A C module of t/modules, compiled: the path of its library.
+sub build_module
+{
+	my ($node, $name) = @_;
+	my $library = $node->basedir . "/$name.so";
+
+	chomp(my $include = `pg_config --includedir-server`);
+	chomp(my $cc = `pg_config --cc`);
+	system_or_bail((split ' ', $cc)[0], '-fPIC', '-shared', '-Isrc',
+		"-I$include", '-o', $library, "t/modules/$name/$name.c");
+	return $library;
 }
 
 1;

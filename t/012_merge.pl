@@ -3,6 +3,9 @@
 
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use MdbatchTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -13,12 +16,7 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'mdbatch'");
 $node->start;
 
 # The module calls the library's own functions.
-chomp(my $include = `pg_config --includedir-server`);
-chomp(my $cc = `pg_config --cc`);
-my $module = $node->basedir . '/merge_test.so';
-system_or_bail($cc =~ /^(\S+)/ ? $1 : 'cc',
-	'-fPIC', '-shared', '-Isrc', "-I$include", '-o', $module,
-	't/modules/merge_test/merge_test.c');
+my $module = build_module($node, 'merge_test');
 $node->safe_psql('postgres', qq{
 	CREATE FUNCTION merge_test(role text, is_float bool, a text, a_version int8,
 		b text, b_version int8) RETURNS text
