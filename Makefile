@@ -23,3 +23,6 @@ EXTRA_CLEAN = tmp_check tmp_check_regress tmp_check_iso
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# PGXS does not know what includes what.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*.h)

@@ -143,13 +143,9 @@ check_defaults(FunctionCallInfo fcinfo)
 				 errhint("Use a table of your own.")));
 }
 
-/* Open the table that is to be the target, for its owner. */
-static Relation
-open_target(Oid relid)
+static void
+check_ownership(Oid relid)
 {
-	Relation	rel;
-
-	LockRelationOid(relid, ShareUpdateExclusiveLock);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -158,8 +154,17 @@ open_target(Oid relid)
 		aclcheck_error(ACLCHECK_NOT_OWNER,
 					   get_relkind_objtype(get_rel_relkind(relid)),
 					   get_rel_name(relid));
-	rel = relation_open(relid, NoLock);
-	return rel;
+}
+
+/* Open the table that is to be the target, for its owner. */
+static Relation
+open_target(Oid relid)
+{
+	/* Nobody else's table is locked; what was true before may not be after. */
+	check_ownership(relid);
+	LockRelationOid(relid, ShareUpdateExclusiveLock);
+	check_ownership(relid);
+	return relation_open(relid, NoLock);
 }
 
 /* The former metadata target is detached. */

@@ -71,6 +71,7 @@ mdbatch_flush(PG_FUNCTION_ARGS)
 	int64		total = 0;
 
 	mdb_batch_require();
+	mdb_wait_require_workers();
 	PreventCommandDuringRecovery("mdbatch_flush()");
 	mdb_wait_refuse("a flush");
 	if (!mdb_staging_is_empty())
@@ -102,7 +103,7 @@ mdbatch_flush(PG_FUNCTION_ARGS)
 		if (number < 0)
 			continue;
 		mdb_wait_for_committers(number);
-		may_see[n] = mdb_rights_see_errors(book->relid, book->definition);
+		may_see[n] = mdb_rights_see_errors(book->relid, number);
 		barriers[n++] = mdb_wait_request(number, &pending);
 		total += pending;
 	}
@@ -123,19 +124,16 @@ mdb_barrier_sync(Oid relid)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int			number = mdb_note_hold_target(MyDatabaseId, relid);
-	MdbDefinition *definition = NULL;
 	int64		pending;
 
 	if (number < 0)
 		return;					/* the slot went to another: it was empty */
-	if (mdb_batch(number)->newest != MDB_NO_REF)
-		definition = mdb_batch_read_definition(mdb_batch(number)->newest);
 
 	PG_TRY();
 	{
 		MdbBarrier	barrier = mdb_wait_request(number, &pending);
 
-		mdb_wait_for_flush(&barrier, mdb_rights_see_errors(relid, definition));
+		mdb_wait_for_flush(&barrier, mdb_rights_see_errors(relid, number));
 	}
 	PG_CATCH();
 	{
@@ -144,8 +142,9 @@ mdb_barrier_sync(Oid relid)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		if (error->hint == NULL)
-			error->hint = pstrdup(_("The entries have been committed into the batch; they stay pending and are flushed again later."));
+		error->hint = psprintf("%s%s%s", error->hint != NULL ? error->hint : "",
+							   error->hint != NULL ? " " : "",
+							   _("The entries have been committed into the batch; they stay pending."));
 		ReThrowError(error);
 	}
 	PG_END_TRY();

@@ -10,10 +10,8 @@
  * have no entries.  A transaction that uses a slot or a definition holds the
  * batch (note.c); taking either away changes the epoch.
  *
- * Locking: the control lock guards identities, one lock per batch its lists
- * and books, 64 partition locks the hash of queue.c.  Order: control,
- * partition, batch, the spinlocks of pool.c.  The lock of the workers
- * (roster.c) is a leaf.
+ * Locking: the control lock guards identities, a batch's lock its lists and
+ * books (locks.c has the order).
  *
  * Limits: finding a batch walks the slots, which happens when a backend
  * resolves a target, not at each add.
@@ -28,19 +26,8 @@
 #include "compat.h"
 #include "note.h"
 
-#define NPARTITIONS		64
-
-typedef enum LockNumber
-{
-	CONTROL_LOCK,
-	WORKERS_LOCK,
-	FIRST_PARTITION_LOCK,
-	FIRST_BATCH_LOCK = FIRST_PARTITION_LOCK + NPARTITIONS
-} LockNumber;
-
 static MdbBatch *batches;
 static pg_atomic_uint64 *last_epoch;
-static LWLockPadded *locks;
 
 /* Shared memory that the batches take, bytes. */
 Size
@@ -50,17 +37,11 @@ mdb_batch_shmem(void)
 					MDB_CACHE_LINES);
 }
 
-/* Locks of the tranche "mdbatch". */
-int
-mdb_batch_nlocks(void)
-{
-	return FIRST_BATCH_LOCK + mdb_max_batches;
-}
-
+/* All but the condition variable, which others may be using. */
 static void
 init_batch(MdbBatch *batch)
 {
-	memset(batch, 0, sizeof(*batch));
+	memset(batch, 0, offsetof(MdbBatch, changed));
 	pg_atomic_init_u64(&batch->epoch, 0);
 	pg_atomic_init_u32(&batch->account.used, 0);
 	pg_atomic_init_u64(&batch->load, 0);
@@ -72,7 +53,6 @@ init_batch(MdbBatch *batch)
 		pg_atomic_init_u64(&batch->stripes[i].count.coalesced, 0);
 		pg_atomic_init_u64(&batch->stripes[i].count.stale, 0);
 	}
-	ConditionVariableInit(&batch->changed);
 }
 
 /* Create the batches, or attach to them; under AddinShmemInitLock. */
@@ -85,12 +65,14 @@ mdb_batch_attach(void)
 
 	last_epoch = (pg_atomic_uint64 *) at;
 	batches = (MdbBatch *) TYPEALIGN(MDB_CACHE_LINES, at + sizeof(*last_epoch));
-	locks = GetNamedLWLockTranche("mdbatch");
 	if (found)
 		return;
 	pg_atomic_init_u64(last_epoch, 0);
 	for (int i = 0; i < mdb_max_batches; i++)
+	{
 		init_batch(&batches[i]);
+		ConditionVariableInit(&batches[i].changed);
+	}
 }
 
 /* Is the library preloaded, so that there is something to work with? */
@@ -111,49 +93,10 @@ mdb_batch_require(void)
 				 errhint("Add \"mdbatch\" to \"shared_preload_libraries\" and restart the server.")));
 }
 
-LWLock *
-mdb_lock_control(void)
-{
-	return &locks[CONTROL_LOCK].lock;
-}
-
-LWLock *
-mdb_lock_workers(void)
-{
-	return &locks[WORKERS_LOCK].lock;
-}
-
-LWLock *
-mdb_lock_partition(uint32 hash)
-{
-	return &locks[FIRST_PARTITION_LOCK + hash % NPARTITIONS].lock;
-}
-
-/* Nothing in the hash changes until they are let go. */
-void
-mdb_lock_partitions_shared(void)
-{
-	for (int i = 0; i < NPARTITIONS; i++)
-		LWLockAcquire(&locks[FIRST_PARTITION_LOCK + i].lock, LW_SHARED);
-}
-
-void
-mdb_unlock_partitions(void)
-{
-	for (int i = NPARTITIONS - 1; i >= 0; i--)
-		LWLockRelease(&locks[FIRST_PARTITION_LOCK + i].lock);
-}
-
 MdbBatch *
 mdb_batch(int number)
 {
 	return &batches[number];
-}
-
-LWLock *
-mdb_batch_lock(int number)
-{
-	return &locks[FIRST_BATCH_LOCK + number].lock;
 }
 
 /* Entries that wait, those in flight not counted. */
@@ -385,14 +328,45 @@ mdb_batch_acquire(Oid dboid, Oid relid, uint64 *epoch)
 
 /* Under the batch's lock: the definition of these bytes, or none. */
 static MdbRef
-find_definition(const MdbBatch *batch, MdbRef wanted, uint32 nbytes)
+find_definition(const MdbBatch *batch, const MdbDefinition *wanted,
+				uint32 nbytes)
 {
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
 		 ref = mdb_batch_definition(ref)->newer)
 		if (mdb_batch_definition(ref)->nbytes == nbytes &&
-			mdb_pool_equal(mdb_pool_start(ref), mdb_pool_start(wanted), nbytes))
+			mdb_pool_equal_bytes(mdb_pool_start(ref), wanted, nbytes))
 			return ref;
 	return MDB_NO_REF;
+}
+
+/* A definition that is in no batch's list yet; none without memory. */
+static MdbRef
+make_definition(MdbBatch *batch, const MdbDefinition *definition, uint32 nbytes)
+{
+	MdbRef		ref = mdb_pool_alloc(&batch->account, nbytes);
+	MdbDefinitionHead *head;
+	MdbCursor	cursor;
+
+	if (ref == MDB_NO_REF)
+		return MDB_NO_REF;
+	head = mdb_batch_definition(ref);
+	head->nbytes = nbytes;
+	head->newer = head->first = head->last = MDB_NO_REF;
+	head->nentries = 0;
+	cursor = mdb_pool_start(ref);
+	mdb_pool_write(&cursor, definition, nbytes);
+	return ref;
+}
+
+/* Under the batch's lock: it is the newest from now on. */
+static void
+append_definition(MdbBatch *batch, MdbRef ref)
+{
+	if (batch->newest == MDB_NO_REF)
+		batch->oldest = ref;
+	else
+		mdb_batch_definition(batch->newest)->newer = ref;
+	batch->newest = ref;
 }
 
 /*
@@ -404,38 +378,38 @@ mdb_batch_define(int number, const MdbDefinition *definition,
 				 int own_batch_size, int64 own_interval, const char *target)
 {
 	MdbBatch   *batch = &batches[number];
+	LWLock	   *lock = mdb_batch_lock(number);
 	uint32		nbytes = mdb_definition_size(definition->ncolumns);
-	MdbRef		made = mdb_pool_alloc(&batch->account, nbytes);
+	MdbRef		made = MDB_NO_REF;
 	MdbRef		ref;
-	MdbCursor	cursor;
-	MdbDefinitionHead *head;
 
-	if (made == MDB_NO_REF)
-		return MDB_NO_REF;
-	head = mdb_batch_definition(made);
-	head->nbytes = nbytes;
-	head->newer = head->first = head->last = MDB_NO_REF;
-	head->nentries = 0;
-	cursor = mdb_pool_start(made);
-	mdb_pool_write(&cursor, definition, nbytes);
-
-	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
-	ref = find_definition(batch, made, nbytes);
+	/* Most often it is there, and then no memory is needed. */
+	LWLockAcquire(lock, LW_SHARED);
+	ref = find_definition(batch, definition, nbytes);
+	LWLockRelease(lock);
 	if (ref == MDB_NO_REF)
 	{
-		ref = made;
-		if (batch->newest == MDB_NO_REF)
-			batch->oldest = ref;
-		else
-			mdb_batch_definition(batch->newest)->newer = ref;
-		batch->newest = ref;
+		made = make_definition(batch, definition, nbytes);
+		if (made == MDB_NO_REF)
+			return MDB_NO_REF;
+	}
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (made != MDB_NO_REF)
+	{
+		ref = find_definition(batch, definition, nbytes);
+		if (ref == MDB_NO_REF)
+		{
+			ref = made;
+			append_definition(batch, ref);
+		}
 	}
 	batch->own_batch_size = own_batch_size;
 	batch->own_interval = own_interval;
 	strlcpy(batch->target, target, sizeof(batch->target));
-	LWLockRelease(mdb_batch_lock(number));
+	LWLockRelease(lock);
 
-	if (ref != made)
+	if (made != MDB_NO_REF && ref != made)
 		mdb_pool_free(&batch->account, made);
 	return ref;
 }

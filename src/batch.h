@@ -8,11 +8,11 @@
 #include "datatype/timestamp.h"
 #include "definition.h"
 #include "histogram.h"
+#include "locks.h"
 #include "pool.h"
 #include "settings.h"
 #include "storage/condition_variable.h"
 #include "storage/lock.h"
-#include "storage/lwlock.h"
 
 #define MDB_NSTRIPES	8
 #define MDB_ERROR_LEN	1024	/* bytes of an error message that are kept */
@@ -103,8 +103,6 @@ typedef struct MdbBatch
 	pg_atomic_uint64 drop_logged;	/* when the log last told, us */
 	MdbStripe	stripes[MDB_NSTRIPES];
 
-	ConditionVariable changed;	/* a flush began or ended, or there is room */
-
 	/* Under the batch's lock. */
 	MdbRef		oldest;			/* definitions, in the order of their making */
 	MdbRef		newest;
@@ -129,21 +127,17 @@ typedef struct MdbBatch
 	uint64		nfailures;		/* never reset */
 	uint64		nflushed;		/* flushes that committed, never reset */
 	MdbCounters counters;
+
+	/* A flush began or ended, or there is room.  Must be the last. */
+	ConditionVariable changed;
 } MdbBatch;
 
 extern Size mdb_batch_shmem(void);
-extern int	mdb_batch_nlocks(void);
 extern void mdb_batch_attach(void);
 extern bool mdb_batch_attached(void);
 extern void mdb_batch_require(void);
-extern LWLock *mdb_lock_control(void);
-extern LWLock *mdb_lock_workers(void);
-extern LWLock *mdb_lock_partition(uint32 hash);
-extern void mdb_lock_partitions_shared(void);
-extern void mdb_unlock_partitions(void);
 
 extern MdbBatch *mdb_batch(int number);
-extern LWLock *mdb_batch_lock(int number);
 extern uint32 mdb_batch_waiting(const MdbBatch *batch);
 extern uint32 mdb_batch_reserved(const MdbBatch *batch);
 extern int	mdb_batch_find(Oid dboid, Oid relid, uint64 *epoch);

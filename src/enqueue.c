@@ -57,6 +57,7 @@ void
 mdb_enqueue_begin(const char *function)
 {
 	mdb_batch_require();
+	mdb_wait_require_workers();
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
 }
@@ -137,11 +138,22 @@ static void
 attempt(Call *call, int queue_size)
 {
 	int			ncolumns = call->target->definition->ncolumns;
-	Datum	   *values = palloc(ncolumns * sizeof(Datum));
-	bool	   *isnull = palloc(ncolumns * sizeof(bool));
+	Datum	   *values;
+	bool	   *isnull;
 
 	call->accepted = call->dropped = call->needed = 0;
 	call->refusal = MDB_ACCEPTED;
+	if (!mdb_target_hold_batch(call->target))
+	{
+		/* Not even for the definition of the entries is there memory. */
+		if (call->on_full == MDB_ON_FULL_DROP)
+			call->dropped = call->count;
+		else
+			call->refusal = MDB_NO_MEMORY;
+		return;
+	}
+	values = palloc(ncolumns * sizeof(Datum));
+	isnull = palloc(ncolumns * sizeof(bool));
 	for (int i = 0; i < call->count; i++)
 	{
 		MdbStaged	staged;
@@ -206,8 +218,10 @@ attempt_until_room(Call *call)
 {
 	for (;;)
 	{
-		uint64		flushes = mdb_wait_flushes(call->target->batch);
+		uint64		flushes;
 
+		(void) mdb_target_hold_batch(call->target);
+		flushes = mdb_wait_flushes(call->target->batch);
 		mdb_staging_begin_call();
 		attempt(call, call->limits.queue_size);
 		if (call->refusal == MDB_ACCEPTED)
@@ -235,7 +249,6 @@ mdb_enqueue(MdbTarget *target, int on_full, int count, MdbNext next,
 	call.next = next;
 	call.state = state;
 
-	mdb_target_hold_batch(target);
 	if (on_full == MDB_ON_FULL_WAIT)
 		attempt_until_room(&call);
 	else

@@ -11,7 +11,7 @@
  * Locking: what the statement takes; none of the batch's while it runs.
  *
  * Limits: a flush ends after flush_timeout at the latest, not counting the
- * commit itself.  Until a refused row can be isolated, it fails the flush.
+ * commit itself, or a second later if the target's code resists.  Until a refused row can be isolated, it fails the flush.
  */
 #include "postgres.h"
 
@@ -19,10 +19,13 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "commands/async.h"
+#include "commands/extension.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -51,12 +54,40 @@ static MdbFailure *failure;		/* NULL: interrupted, which is no failure */
 static MdbFailure failure_data;
 static bool target_is_gone;
 
+/* How much longer than its timeout a flush may take that cannot be canceled. */
+#define HARD_TIMEOUT	1000	/* ms */
+
+static TimeoutId hard_timeout;
+static volatile sig_atomic_t hard_stopped = false;
+
+/*
+ * Code of the target can catch a cancel and go on; this ends the worker.
+ * Another one takes over, after a backoff.
+ */
+static void
+stop_hard(void)
+{
+	hard_stopped = true;
+	ProcDiePending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
 /* The end of the flush's transaction (R26). */
 static void
 transaction_ends(XactEvent event, void *arg)
 {
 	if (!detached)
 		return;
+	if (hard_stopped && failure == NULL)
+	{
+		failure = &failure_data;
+		failure->reason = outcome.reason;
+		failure->sqlstate = ERRCODE_QUERY_CANCELED;
+		strlcpy(failure->message,
+				"the flush did not end when it was canceled",
+				MDB_ERROR_LEN);
+	}
 	if (event == XACT_EVENT_COMMIT)
 	{
 		detached = false;
@@ -74,6 +105,7 @@ void
 mdb_flush_init(void)
 {
 	RegisterXactCallback(transaction_ends, NULL);
+	hard_timeout = RegisterTimeout(USER_TIMEOUT, stop_hard);
 }
 
 /* Does a flush run that a signal to stop may interrupt? */
@@ -122,6 +154,11 @@ collect_written(const MdbDefinition *definition)
 	if (definition->notify < 0)
 		return NULL;
 	set = mdb_payload_uuids(SPI_processed);
+	if (getBaseType(SPI_gettypeid(SPI_tuptable->tupdesc, 1)) !=
+		definition->columns[definition->notify].type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the announced column has another type than in the entries")));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
@@ -240,9 +277,10 @@ run_transaction(int number, MdbReason reason, int timeout)
 	mdb_queue_detach(number, &flight, max);
 	report_activity(batch);
 	enable_timeout_after(STATEMENT_TIMEOUT, timeout);
+	enable_timeout_after(hard_timeout, timeout + HARD_TIMEOUT);
 
 	owner = lock_target(batch->relid);
-	if (!OidIsValid(owner))
+	if (!OidIsValid(owner) || !OidIsValid(get_extension_oid("mdbatch", true)))
 	{
 		target_is_gone = true;
 		ereport(ERROR,
@@ -256,6 +294,8 @@ run_transaction(int number, MdbReason reason, int timeout)
 
 	/* From here on nothing may cut into the commit. */
 	disable_timeout(STATEMENT_TIMEOUT, false);
+	disable_timeout(hard_timeout, false);
+	CHECK_FOR_INTERRUPTS();		/* it may have fired just now */
 	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF || reason == MDB_SHUTDOWN)
 		set_local("synchronous_commit", "local", GUC_ACTION_LOCAL);
 }
@@ -288,12 +328,17 @@ log_failure(const MdbBatch *batch, const ErrorData *error)
 static void
 remember_failure(const ErrorData *error, MdbReason reason)
 {
+	char	   *message = psprintf("%s%s%s", error->message,
+								   error->detail != NULL ? "  DETAIL:  " : "",
+								   error->detail != NULL ? error->detail : "");
+
+	/* Not in the middle of a character. */
+	message[pg_mbcliplen(message, strlen(message), MDB_ERROR_LEN - 1)] = '\0';
 	failure = &failure_data;
 	failure->reason = reason;
 	failure->sqlstate = error->sqlerrcode;
-	snprintf(failure->message, MDB_ERROR_LEN, "%s%s%s", error->message,
-			 error->detail != NULL ? "  DETAIL:  " : "",
-			 error->detail != NULL ? error->detail : "");
+	strlcpy(failure->message, message, MDB_ERROR_LEN);
+	pfree(message);
 }
 
 /* The transaction failed: abort it, and keep the reason in the books. */
@@ -317,6 +362,13 @@ recover(int number, MdbReason reason, MemoryContext context)
 		remember_failure(error, reason);
 		log_failure(batch, error);
 	}
+	if (!detached && failure != NULL)
+	{
+		/* It failed before it had any entries: back off all the same. */
+		flight.batch = number;
+		flight.count = 0;
+		mdb_queue_put_back(&flight, failure);
+	}
 	AbortCurrentTransaction();
 	if (target_is_gone)
 		mdb_queue_discard(number);
@@ -337,6 +389,10 @@ mdb_flush_batch(int number, MdbReason reason, int timeout, int lock_timeout)
 
 	snprintf(value, sizeof(value), "%d", lock_timeout);
 	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
+
+	/* The deadlock detector comes first: it may untangle the queue (R13). */
+	snprintf(value, sizeof(value), "%d", Max(1, Min(1000, lock_timeout / 2)));
+	SetConfigOption("deadlock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
 	failure = NULL;
 	target_is_gone = false;
 
@@ -346,8 +402,9 @@ mdb_flush_batch(int number, MdbReason reason, int timeout, int lock_timeout)
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		run_transaction(number, reason, timeout);
-		running = false;
 		CommitTransactionCommand();
+		running = false;
+		QueryCancelPending = false; /* it came too late */
 	}
 	PG_CATCH();
 	{

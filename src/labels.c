@@ -99,12 +99,14 @@ parse_table(const char *text, MdbTableLabel *label)
 {
 	Jsonb	   *json = parse(text);
 	JsonbValue	value;
+	int64		nkeys;
+	int64		ncarried;
 
 	memset(label, 0, sizeof(*label));
 	label->metadata = get_flag(json, "metadata");
 	label->has_version = get_flag(json, "version");
-	label->nkeys = get_number(json, "key");
-	label->ncarried = get_number(json, "columns");
+	label->nkeys = nkeys = get_number(json, "key");
+	label->ncarried = ncarried = get_number(json, "columns");
 	label->since = get_number(json, "since");
 
 	if (!get_field(json, "mode", jbvString, &value))
@@ -124,8 +126,8 @@ parse_table(const char *text, MdbTableLabel *label)
 			bad_label(_("The channel must have 1 to 63 bytes."));
 		memcpy(label->channel, value.val.string.val, value.val.string.len);
 	}
-	if (label->nkeys < 1 || label->nkeys > INDEX_MAX_KEYS ||
-		label->ncarried < 0)
+	if (nkeys < 1 || nkeys > INDEX_MAX_KEYS ||
+		ncarried < 0 || ncarried > MaxHeapAttributeNumber)
 		bad_label(_("The number of columns is out of range."));
 }
 

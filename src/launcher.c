@@ -91,11 +91,17 @@ static int
 look_at_workers(void)
 {
 	int			nworkers = 0;
+	HASH_SEQ_STATUS scan;
+	Database   *db;
+
+	/* Only the roster knows: a place may have been taken away. */
+	hash_seq_init(&scan, databases);
+	while ((db = hash_seq_search(&scan)) != NULL)
+		db->place = -1;
 
 	for (int i = 0; i < mdb_roster_nplaces(); i++)
 	{
 		MdbPlace	place = mdb_roster_read(i);
-		Database   *db;
 		pid_t		pid;
 
 		if (!OidIsValid(place.dboid))
@@ -124,6 +130,11 @@ look_at_workers(void)
 		}
 		nworkers++;
 	}
+
+	hash_seq_init(&scan, databases);
+	while ((db = hash_seq_search(&scan)) != NULL)
+		if (db->place < 0)
+			forget_worker(db);
 	return nworkers;
 }
 
@@ -183,9 +194,8 @@ start_worker(Database *db)
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker.bgw_library_name, "mdbatch", BGW_MAXLEN);
 	strlcpy(worker.bgw_function_name, "mdb_worker_main", BGW_MAXLEN);
-	worker.bgw_main_arg =
-		UInt64GetDatum(((uint64) generation << MDB_WORKER_GENERATION_SHIFT) |
-					   (uint32) place);
+	worker.bgw_main_arg = Int32GetDatum(place);
+	memcpy(worker.bgw_extra, &generation, sizeof(generation));
 	worker.bgw_notify_pid = MyProcPid;
 
 	old = MemoryContextSwitchTo(TopMemoryContext);
@@ -232,9 +242,12 @@ next_without_worker(TimestampTz now, TimestampTz *until)
 	return first;
 }
 
-/* Ask the worker with the longest time to its next flush for its place. */
+/*
+ * Ask the worker with the longest time to its next flush for its place, which
+ * it leaves as soon as nothing is due.
+ */
 static void
-ask_for_place(TimestampTz now)
+ask_for_place(void)
 {
 	HASH_SEQ_STATUS scan;
 	Database   *db;
@@ -244,7 +257,7 @@ ask_for_place(TimestampTz now)
 	while ((db = hash_seq_search(&scan)) != NULL)
 		if (db->place >= 0 && (last == NULL || db->due > last->due))
 			last = db;
-	if (last != NULL && last->due > now)
+	if (last != NULL)
 		mdb_roster_ask_to_yield(last->place);
 }
 
@@ -276,7 +289,7 @@ start_workers(void)
 		if (nworkers >= mdb_max_workers)
 		{
 			if (db->due <= now)
-				ask_for_place(now);
+				ask_for_place();
 			else
 				until = Min(until, db->due);
 			break;
@@ -285,7 +298,7 @@ start_workers(void)
 		if (db->place >= 0)
 			nworkers++;
 		else if (db->no_slot && db->due <= now)
-			ask_for_place(now);
+			ask_for_place();
 	}
 	forget_databases(now);
 	return until;

@@ -404,7 +404,7 @@ check_metadata(Relation rel, const MdbLayout *layout)
 	TEXTOID};
 
 	if (layout->label.nkeys != 2 || !layout->label.has_version ||
-		layout->label.ncarried != 2)
+		layout->label.ncarried != 2 || layout->notify != layout->columns[0])
 		no_longer_usable(rel);
 	for (int i = 0; i < (int) lengthof(types); i++)
 	{
@@ -424,6 +424,24 @@ check_metadata(Relation rel, const MdbLayout *layout)
 	}
 }
 
+/* Payloads are made of uuids. */
+static void
+check_notify(Relation rel, const MdbLayout *layout)
+{
+	Form_pg_attribute att;
+
+	if (layout->label.channel[0] == '\0')
+		return;
+	att = TupleDescAttr(RelationGetDescr(rel), layout->notify - 1);
+	if (getBaseType(att->atttypid) != UUIDOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table \"%s\" cannot be announced",
+						NameStr(att->attname), RelationGetRelationName(rel)),
+				 errdetail("It has type %s, but uuid is needed.",
+						   format_type_be(att->atttypid))));
+}
+
 /* Is the table fit to be a target of that layout (R20)?  ERROR if not. */
 void
 mdb_layout_check(Relation rel, const MdbLayout *layout)
@@ -432,6 +450,7 @@ mdb_layout_check(Relation rel, const MdbLayout *layout)
 	check_columns(rel, layout);
 	if (layout->label.metadata)
 		check_metadata(rel, layout);
+	check_notify(rel, layout);
 	check_key(rel, layout);
 	check_owner(rel, layout);
 }

@@ -20,6 +20,7 @@
 #include "entry.h"
 #include "hash.h"
 #include "labels.h"
+#include "locks.h"
 #include "note.h"
 #include "pool.h"
 #include "roster.h"
@@ -44,7 +45,7 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(mdb_note_size());
 	RequestAddinShmemSpace(mdb_hash_shmem());
 	RequestAddinShmemSpace(mdb_roster_shmem());
-	RequestNamedLWLockTranche("mdbatch", mdb_batch_nlocks());
+	RequestNamedLWLockTranche("mdbatch", mdb_locks_count());
 }
 
 static void
@@ -53,6 +54,7 @@ attach_shared_memory(void)
 	if (next_startup_hook != NULL)
 		next_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	mdb_locks_attach();
 	mdb_pool_attach();
 	mdb_batch_attach();
 	mdb_note_attach();

@@ -297,9 +297,9 @@ mdbatch_add_sync(PG_FUNCTION_ARGS)
 }
 
 static void
-check_right_to_see(const MdbTarget *target)
+check_right_to_see(const MdbTarget *target, const MdbDefinition *definition)
 {
-	if (!mdb_rights_see_pending(target->definition))
+	if (!mdb_rights_see_pending(definition))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for table %s",
@@ -327,7 +327,7 @@ mdbatch_pending(PG_FUNCTION_ARGS)
 
 	mdb_batch_require();
 	target = mdb_target_metadata();
-	check_right_to_see(target);
+	check_right_to_see(target, target->definition);
 	InitMaterializedSRF(fcinfo, 0);
 	number = mdb_note_hold_target(MyDatabaseId, target->relid);
 	if (number < 0)
@@ -346,6 +346,7 @@ mdbatch_pending(PG_FUNCTION_ARGS)
 		{
 			definition_ref = entry->definition;
 			definition = mdb_batch_read_definition(definition_ref);
+			check_right_to_see(target, definition);
 		}
 		if (!definition->metadata)
 			continue;

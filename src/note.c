@@ -16,8 +16,10 @@
  *
  * Locking: none; atomics and barriers.
  *
- * Limits: bits are cleared at the end of the transaction only, not at a
- * rollback to a savepoint.
+ * Limits: a batch is held to the end of the transaction, also after a rollback
+ * to a savepoint.  A transaction that gets its xid after it was marked as
+ * committing (to send a notification) looks as if it had none, and is waited
+ * for longer than necessary.
  */
 #include "postgres.h"
 
@@ -151,6 +153,16 @@ mdb_note_reserved(int number)
 	pg_atomic_write_u64(word, before | bit_of(number));
 }
 
+/* Tell that this transaction has no places reserved, in any batch. */
+void
+mdb_note_unreserved(void)
+{
+	Note	   *note = note_of(mdb_proc_number());
+
+	for (int i = nwords(); i < 2 * nwords(); i++)
+		pg_atomic_write_u64(&note->bits[i], 0);
+}
+
 /* Tell that this transaction is about to become visible. */
 void
 mdb_note_committing(void)
@@ -208,7 +220,10 @@ mdb_note_holder(int number)
 			continue;
 		pg_read_barrier();
 		vxid = pg_atomic_read_u64(&note->vxid);
-		if (vxid != 0)
+		pg_read_barrier();
+		if (vxid != 0 &&
+			(pg_atomic_read_u64(&note->bits[nwords() + number / 64]) &
+			 bit_of(number)))
 			return mdb_unpack_vxid(vxid);
 	}
 	return mdb_unpack_vxid(0);

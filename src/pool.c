@@ -316,6 +316,23 @@ mdb_pool_equal(MdbCursor a, MdbCursor b, uint32 nbytes)
 	return true;
 }
 
+/* Does a stretch of contents hold these bytes? */
+bool
+mdb_pool_equal_bytes(MdbCursor cursor, const void *bytes, uint32 nbytes)
+{
+	while (nbytes > 0)
+	{
+		uint32		n = within_chunk(&cursor, nbytes);
+
+		if (memcmp(chunks[cursor.chunk].bytes + cursor.offset, bytes, n) != 0)
+			return false;
+		bytes = (const char *) bytes + n;
+		cursor.offset += n;
+		nbytes -= n;
+	}
+	return true;
+}
+
 /* Exchange the contents of two chains; their headers stay where they are. */
 void
 mdb_pool_exchange(MdbRef a, MdbRef b)

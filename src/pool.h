@@ -43,6 +43,8 @@ extern void mdb_pool_skip(MdbCursor *cursor, uint32 nbytes);
 extern void mdb_pool_write(MdbCursor *cursor, const void *bytes, uint32 nbytes);
 extern void mdb_pool_read(MdbCursor *cursor, void *bytes, uint32 nbytes);
 extern bool mdb_pool_equal(MdbCursor a, MdbCursor b, uint32 nbytes);
+extern bool mdb_pool_equal_bytes(MdbCursor cursor, const void *bytes,
+								 uint32 nbytes);
 extern void mdb_pool_exchange(MdbRef a, MdbRef b);
 
 #endif							/* MDB_POOL_H */

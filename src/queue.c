@@ -96,11 +96,12 @@ mdb_queue_reserve(int number, int queue_size)
 	return true;
 }
 
-/* Give one reserved place back. */
+/* Give one reserved place back, and tell those who wait for room. */
 void
 mdb_queue_unreserve(int number)
 {
 	pg_atomic_fetch_sub_u64(&mdb_batch(number)->load, MDB_RESERVED_ONE);
+	ConditionVariableBroadcast(&mdb_batch(number)->changed);
 }
 
 /* Is the key of a staged entry pending, in flight included? */
@@ -180,19 +181,23 @@ mdb_queue_publish(MdbRef staged, bool reserved, uint32 coalesced, uint32 stale,
 	LWLockRelease(partition);
 
 	if (pending != MDB_NO_REF)
+	{
 		mdb_pool_free(&batch->account, staged);
+		if (reserved)
+			ConditionVariableBroadcast(&batch->changed);
+	}
 	return waiting == 1 ||
 		waiting == (uint32) mdb_batch_limits(batch)
 		.batch_size;
 }
 
 /*
- * Take the oldest waiting entry out of its order; none if none waits, or the
- * next one is of another definition than the wanted one.  It is returned with
- * the locks of its partition and of the batch held.
+ * Take the oldest waiting entry out of its order; none if none waits that
+ * arrived until then, or the next one is of another definition than the wanted
+ * one.  It is returned with the locks of its partition and of the batch held.
  */
 static MdbRef
-pop_waiting(int number, MdbRef *definition)
+pop_waiting(int number, MdbRef *definition, int64 until)
 {
 	MdbBatch   *batch = mdb_batch(number);
 	LWLock	   *lock = mdb_batch_lock(number);
@@ -205,6 +210,8 @@ pop_waiting(int number, MdbRef *definition)
 		*definition = mdb_batch_next_definition(batch);
 	ref = *definition == MDB_NO_REF ? MDB_NO_REF :
 		mdb_batch_definition(*definition)->first;
+	if (ref != MDB_NO_REF && mdb_entry(ref)->arrival > until)
+		ref = MDB_NO_REF;
 	LWLockRelease(lock);
 	if (ref == MDB_NO_REF)
 		return MDB_NO_REF;
@@ -233,13 +240,19 @@ void
 mdb_queue_detach(int number, MdbFlight *flight, int max)
 {
 	MdbBatch   *batch = mdb_batch(number);
+	int64		until;
+
+	/* What arrives from now on may be of a key that is taken already. */
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	until = batch->last_arrival;
+	LWLockRelease(mdb_batch_lock(number));
 
 	flight->batch = number;
 	flight->definition = MDB_NO_REF;
 	flight->count = 0;
 	while (flight->count < max)
 	{
-		MdbRef		ref = pop_waiting(number, &flight->definition);
+		MdbRef		ref = pop_waiting(number, &flight->definition, until);
 
 		if (ref == MDB_NO_REF)
 			break;
@@ -409,7 +422,7 @@ mdb_queue_discard(int number)
 	{
 		MdbRef		definition = MDB_NO_REF;
 
-		ref = pop_waiting(number, &definition);
+		ref = pop_waiting(number, &definition, PG_INT64_MAX);
 		if (ref == MDB_NO_REF)
 			break;
 		mdb_hash_remove(ref);

@@ -17,6 +17,7 @@
 #include "utils/rls.h"
 #include "utils/syscache.h"
 
+#include "batch.h"
 #include "rights.h"
 
 static bool
@@ -69,16 +70,44 @@ mdb_rights_read_all_stats(void)
 	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
 }
 
-/* May the role read the full text of flush errors, which can quote values? */
+/* May the role read all that any entry of a batch that it holds could hold? */
+static bool
+see_batch(int number)
+{
+	MdbRef		refs[64];
+	int			n = 0;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	for (MdbRef ref = mdb_batch(number)->oldest; ref != MDB_NO_REF;
+		 ref = mdb_batch_definition(ref)->newer)
+	{
+		if (n < (int) lengthof(refs))
+			refs[n] = ref;
+		n++;
+	}
+	LWLockRelease(mdb_batch_lock(number));
+
+	if (n == 0 || n > (int) lengthof(refs))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (!mdb_rights_see_pending(mdb_batch_read_definition(refs[i])))
+			return false;
+	return true;
+}
+
+/*
+ * May the role read the full text of flush errors, which can quote values?  It
+ * holds the batch.
+ */
 bool
-mdb_rights_see_errors(Oid relid, const MdbDefinition *definition)
+mdb_rights_see_errors(Oid relid, int number)
 {
 	if (mdb_rights_read_all_stats())
 		return true;
 	if (!exists(relid))
 		return false;
 	return pg_class_ownercheck(relid, GetUserId()) ||
-		(definition != NULL && mdb_rights_see_pending(definition) &&
+		(see_batch(number) &&
 		 check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED);
 }
 

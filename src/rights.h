@@ -9,7 +9,7 @@
 
 extern bool mdb_rights_add(const MdbDefinition *definition);
 extern bool mdb_rights_see_pending(const MdbDefinition *definition);
-extern bool mdb_rights_see_errors(Oid relid, const MdbDefinition *definition);
+extern bool mdb_rights_see_errors(Oid relid, int number);
 extern bool mdb_rights_flush(Oid relid, const MdbDefinition *definition);
 extern bool mdb_rights_read_all_stats(void);
 

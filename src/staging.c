@@ -320,6 +320,16 @@ mdb_staging_cancel_call(void)
 	nlevels--;
 }
 
+/* After a rollback to a savepoint: where are places still reserved? */
+static void
+note_reservations(void)
+{
+	mdb_note_unreserved();
+	for (int i = 0; i < nrecords; i++)
+		if (records[i].reserved)
+			mdb_note_reserved(mdb_entry(records[i].ref)->batch);
+}
+
 static void
 subtransaction_ends(SubXactEvent event, SubTransactionId mine,
 					SubTransactionId parent, void *arg)
@@ -328,11 +338,15 @@ subtransaction_ends(SubXactEvent event, SubTransactionId mine,
 
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
+		int			before = nlevels;
+
 		while (nlevels > 0 && levels[nlevels - 1].nest >= nest)
 		{
 			cut_records(levels[nlevels - 1].start);
 			nlevels--;
 		}
+		if (nlevels < before)
+			note_reservations();
 	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{

@@ -145,8 +145,8 @@ visible_error(const MdbBooks *books)
 
 	if (counters->last_failure == 0)
 		return NULL;
-	if (books->dboid == MyDatabaseId &&
-		mdb_rights_see_errors(books->relid, books->definition))
+	if (books->definition != NULL &&
+		mdb_rights_see_errors(books->relid, books->number))
 		return psprintf("%s: %s", sqlstate, counters->last_error);
 	return visible_target(books) == NULL ? pstrdup(sqlstate) :
 		psprintf("%s: %s", sqlstate, visible_target(books));

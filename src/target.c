@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -132,6 +133,7 @@ resolve(MdbTarget *target, Relation rel)
 	MdbLayout  *layout = mdb_layout_read(rel);
 	MdbDefinition *definition;
 	MemoryContext old;
+	const char *name;
 
 	if (layout == NULL)
 		not_attached(target->relid);
@@ -154,10 +156,10 @@ resolve(MdbTarget *target, Relation rel)
 			->atttypmod;
 	MemoryContextSwitchTo(old);
 	target->owner = rel->rd_rel->relowner;
-	strlcpy(target->name,
-			quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									   RelationGetRelationName(rel)),
-			MDB_TARGET_NAME);
+	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
+	strlcpy(target->name, name,
+			pg_mbcliplen(name, strlen(name), MDB_TARGET_NAME - 1) + 1);
 	target->epoch = 0;
 	target->allowed_role = InvalidOid;
 }
@@ -255,12 +257,16 @@ mdb_target_check_add(MdbTarget *target)
 	target->allowed_role = role;
 }
 
-/* The target's batch and definition, held to the end of the transaction. */
-void
+/*
+ * The target's batch and definition, held to the end of the transaction;
+ * false if the batch may not have the memory for a new definition now.  ERROR
+ * if no batch is free.
+ */
+bool
 mdb_target_hold_batch(MdbTarget *target)
 {
 	if (target->epoch != 0 && mdb_note_hold(target->batch, target->epoch))
-		return;
+		return true;
 
 	for (;;)
 	{
@@ -283,13 +289,9 @@ mdb_target_hold_batch(MdbTarget *target)
 								 target->own_batch_size, target->own_interval,
 								 target->name);
 			if (target->definition_ref == MDB_NO_REF)
-				ereport(ERROR,
-						(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-						 errmsg("out of memory for the batch of table \"%s\"",
-								get_rel_name(target->relid)),
-						 errhint("Increase \"mdbatch.memory\".")));
+				return false;
 			target->epoch = epoch;
-			return;
+			return true;
 		}
 	}
 }

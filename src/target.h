@@ -34,7 +34,7 @@ typedef struct MdbTarget
 extern MdbTarget *mdb_target_metadata(void);
 extern MdbTarget *mdb_target_resolve(Oid relid);
 extern void mdb_target_check_add(MdbTarget *target);
-extern void mdb_target_hold_batch(MdbTarget *target);
+extern bool mdb_target_hold_batch(MdbTarget *target);
 extern MdbLimits mdb_target_limits(const MdbTarget *target);
 
 #endif							/* MDB_TARGET_H */

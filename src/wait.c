@@ -15,7 +15,10 @@
  *
  * Locking: none while waiting.
  *
- * Limits: waiting for a flush ends with the first failure of the batch.
+ * Limits: waiting for a flush ends with the first failure of the batch.  Who
+ * waits for one holder of reservations learns of room that another gives back
+ * when the first has ended, too.  A wait for a worker that is still connecting
+ * is not visible to the detector.
  */
 #include "postgres.h"
 
@@ -40,6 +43,16 @@ void
 mdb_wait_in_worker(void)
 {
 	in_worker = true;
+}
+
+/* ERROR where there will never be a worker. */
+void
+mdb_wait_require_workers(void)
+{
+	if (!IsUnderPostmaster)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mdbatch does not work in single-user mode")));
 }
 
 static void

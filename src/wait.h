@@ -16,6 +16,7 @@ typedef struct MdbBarrier
 } MdbBarrier;
 
 extern void mdb_wait_in_worker(void);
+extern void mdb_wait_require_workers(void);
 extern void mdb_wait_refuse(const char *what);
 extern void mdb_wait_for_room(int number, int queue_size, int needed);
 extern uint64 mdb_wait_flushes(int number);

@@ -197,11 +197,11 @@ serve_database(void)
 	}
 }
 
-/* The worker's main function; its place is in the argument. */
+/* The worker's main function; its place in the roster is the argument. */
 void
 mdb_worker_main(Datum main_arg)
 {
-	uint64		argument = DatumGetUInt64(main_arg);
+	uint32		generation;
 	Oid			dboid;
 
 	/*
@@ -212,9 +212,8 @@ mdb_worker_main(Datum main_arg)
 	pqsignal(SIGTERM, die);
 
 	/* Before connecting: see mdb_roster_enter_worker. */
-	if (!mdb_roster_enter_worker((int) (uint32) argument,
-								 argument >> MDB_WORKER_GENERATION_SHIFT,
-								 &dboid))
+	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
+	if (!mdb_roster_enter_worker(DatumGetInt32(main_arg), generation, &dboid))
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);

@@ -7,8 +7,6 @@
 
 #include "batch.h"
 
-#define MDB_WORKER_GENERATION_SHIFT	32	/* in the worker's argument */
-
 extern PGDLLEXPORT void mdb_worker_main(Datum main_arg);
 extern PGDLLEXPORT void mdb_launcher_main(Datum main_arg);
 extern void mdb_launcher_register(void);

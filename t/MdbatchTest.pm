@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  new_server session start_query finish_query wait_for books_ok agent agents
+  new_server session end_session start_query finish_query wait_for books_ok agent agents
   listen_to notifications decode_agents worker_pid stuck_worker waiting
   process_pid build_module
 );
@@ -64,6 +64,20 @@ sub session
 
 	$session->set_query_timer_restart;
 	return $session;
+}
+
+# End a background session whose connection may be lost: then psql has gone, or
+# is about to, and a pipe to it breaks.
+sub end_session
+{
+	my ($session) = @_;
+
+	eval {
+		$session->{stdin} .= "\\q\n";
+		$session->{run}->finish;
+	};
+	eval { $session->{run}->kill_kill } if $@;
+	return;
 }
 
 # Start a statement in a background session, and do not wait for its end.
