@@ -205,7 +205,10 @@ mdbatch_set_target(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		MdbLayout  *layout = layout_of_arguments(rel, fcinfo);
+		MdbLayout  *layout;
+
+		mdb_layout_check_kind(rel);
+		layout = layout_of_arguments(rel, fcinfo);
 
 		mdb_layout_check(rel, layout);
 		LockRelationOid(metadata, ShareUpdateExclusiveLock);

@@ -201,7 +201,13 @@ wait_for_room(Call *call, uint64 flushes)
 		attempt(call, MDB_REHEARSAL);
 		mdb_staging_cancel_call();
 		if (call->needed > call->limits.queue_size)
-			raise_full(call, MDB_NO_ROOM);
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("call needs more room than the batch of table \"%s\" has",
+							get_rel_name(call->target->relid)),
+					 errdetail("It has %d new keys, but at most %d entries may wait.",
+							   call->needed, call->limits.queue_size),
+					 errhint("Add fewer entries in a call, or increase \"mdbatch.queue_size\".")));
 	}
 	if (call->refusal == MDB_NO_MEMORY)
 	{

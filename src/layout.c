@@ -93,7 +93,7 @@ no_longer_usable(Relation rel)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("table \"%s\" can no longer be a target",
 					RelationGetRelationName(rel)),
-			 errdetail("A column that its entries need was dropped."),
+			 errdetail("A column that its entries need was dropped or has no label."),
 			 errhint("Attach the table again, with %s().",
 					 "mdbatch_set_target")));
 }
@@ -180,9 +180,9 @@ mdb_layout_write(Relation rel, const MdbLayout *layout)
 	CommandCounterIncrement();
 }
 
-/* Only ordinary tables whose rows are what it says they are. */
-static void
-check_kind(Relation rel)
+/* ERROR unless it is an ordinary table whose rows are what it says they are. */
+void
+mdb_layout_check_kind(Relation rel)
 {
 	const char *name = RelationGetRelationName(rel);
 	const char *reason = NULL;
@@ -315,8 +315,9 @@ check_key(Relation rel, const MdbLayout *layout)
 		if (!att->attnotnull)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-					 errmsg("key column \"%s\" of table \"%s\" is not NOT NULL",
-							NameStr(att->attname), name)));
+					 errmsg("key column \"%s\" of table \"%s\" is nullable",
+							NameStr(att->attname), name),
+					 errhint("Use ALTER TABLE ... ALTER COLUMN ... SET NOT NULL.")));
 	}
 
 	foreach(cell, indexes)
@@ -446,10 +447,10 @@ check_notify(Relation rel, const MdbLayout *layout)
 void
 mdb_layout_check(Relation rel, const MdbLayout *layout)
 {
-	check_kind(rel);
-	check_columns(rel, layout);
+	mdb_layout_check_kind(rel);
 	if (layout->label.metadata)
 		check_metadata(rel, layout);
+	check_columns(rel, layout);
 	check_notify(rel, layout);
 	check_key(rel, layout);
 	check_owner(rel, layout);

@@ -19,6 +19,7 @@ typedef struct MdbLayout
 extern MdbLayout *mdb_layout_make(const MdbTableLabel *label);
 extern MdbLayout *mdb_layout_read(Relation rel);
 extern void mdb_layout_write(Relation rel, const MdbLayout *layout);
+extern void mdb_layout_check_kind(Relation rel);
 extern void mdb_layout_check(Relation rel, const MdbLayout *layout);
 extern MdbDefinition *mdb_layout_define(Relation rel, const MdbLayout *layout);
 extern AttrNumber mdb_layout_column(Relation rel, const char *name);

@@ -184,8 +184,9 @@ mdb_staging_add(const MdbTarget *target, int queue_size, Datum *values,
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("entry is too large"),
-				 errdetail("An entry of %u bytes can never fit: a batch may use at most " UINT64_FORMAT " bytes.",
-						   mdb_entry_contents(&shape), mdb_pool_limit()),
+				 errdetail("The entry takes " UINT64_FORMAT " bytes of memory, but at most " UINT64_FORMAT " are available to a batch.",
+						   (uint64) mdb_pool_chain_length(mdb_entry_contents(&shape)) * MDB_CHUNK_SIZE,
+						   mdb_pool_limit()),
 				 errhint("Increase \"mdbatch.memory\".")));
 	grow_records();
 	if (nlevels == 0 || levels[nlevels - 1].nest < nest)

@@ -42,15 +42,21 @@ qualified_target(const MdbDefinition *definition)
 static const char *
 column_name(const MdbDefinition *definition, int i)
 {
-	char	   *name = get_attname(definition->relid,
-								   definition->columns[i].attnum, true);
+	HeapTuple	tuple = SearchSysCache2(ATTNUM,
+										ObjectIdGetDatum(definition->relid),
+										Int16GetDatum(definition->columns[i].attnum));
+	Form_pg_attribute att = HeapTupleIsValid(tuple) ?
+		(Form_pg_attribute) GETSTRUCT(tuple) : NULL;
+	const char *name;
 
-	if (name == NULL)
+	if (att == NULL || att->attisdropped)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("a column of the entries of table %s was dropped",
 						qualified_target(definition))));
-	return quote_identifier(name);
+	name = quote_identifier(pstrdup(NameStr(att->attname)));
+	ReleaseSysCache(tuple);
+	return name;
 }
 
 static void

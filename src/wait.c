@@ -255,6 +255,7 @@ mdb_wait_request(int number, int64 *pending)
 	return barrier;
 }
 
+/* The text can quote values: it goes to the client alone, not to the log. */
 static void
 raise_failure(const MdbBatch *batch, int sqlstate, const char *message,
 			  bool may_see_error)
@@ -262,7 +263,8 @@ raise_failure(const MdbBatch *batch, int sqlstate, const char *message,
 	ereport(ERROR,
 			(errcode(sqlstate != 0 ? sqlstate : ERRCODE_INTERNAL_ERROR),
 			 errmsg("could not flush the batch of table %s", batch->target),
-			 may_see_error ? errdetail_internal("%s", message) : 0,
+			 may_see_error ? errdetail("The flush failed with: %s", message) : 0,
+			 errdetail_log("See \"last_error\" in mdbatch_stat."),
 			 errhint("The entries stay pending and are flushed again later.")));
 }
 

@@ -118,6 +118,16 @@ serve(int number, MdbReason reason)
 							   mdb_lock_timeout);
 }
 
+/* Nothing is lost quietly. */
+static void
+tell_left(const MdbBatch *batch)
+{
+	ereport(LOG,
+			(errmsg("worker stops with %u entries pending for table %s",
+					mdb_batch_waiting(batch), batch->target),
+			 errdetail("The next worker flushes them; if the server is shutting down, they are lost.")));
+}
+
 /* The last flushes, all of them together for at most flush_timeout (R14). */
 static void
 flush_last(void)
@@ -136,7 +146,10 @@ flush_last(void)
 			if (left <= 0 || mdb_roster_should_stop() ||
 				!mdb_flush_batch(i, MDB_SHUTDOWN, left,
 								 Min(mdb_lock_timeout, SHUTDOWN_LOCK_TIMEOUT)))
+			{
+				tell_left(mdb_batch(i));
 				break;
+			}
 		}
 	}
 }

@@ -118,6 +118,19 @@ is( $node->safe_psql(
 	'written once (R26)');
 books_ok($node, 'postgres');
 
-$_->quit foreach $adder, $flusher;
-$node->stop('immediate');
+# Nor does it keep the server from stopping.
+$node->safe_psql('postgres', qq{SET synchronous_commit = local;
+	SELECT mdbatch_add('$agent', '{f}', '{v}')});
+start_query($flusher, 'SELECT mdbatch_flush()');
+wait_for($node, 'postgres', $waiting, 'a flush waits for the standby');
+is($node->stop('fast', fail_ok => 1), 1, 'a fast stop ends it');
+end_session($_) foreach $adder, $flusher;
+$node->adjust_conf('postgresql.auto.conf', 'synchronous_standby_names', undef);
+$node->start;
+is( $node->safe_psql(
+		'postgres', q{SELECT string_agg(key, ' ') FROM mdbatch_metadata}),
+	'a c b d e f',
+	'and its commit stands');
+
+$node->stop;
 done_testing();
