@@ -10,7 +10,8 @@ PGFILEDESC = "mdbatch - batches small updates in shared memory"
 PG_CPPFLAGS = -I$(srcdir)/src
 # Without what PostgreSQL's own headers and callbacks are warned of.
 PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
-	-Wno-ignored-attributes
+	-Wno-ignored-attributes -Wno-ignored-optimization-argument \
+	-Wno-unknown-warning-option
 
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 REGRESS_OPTS = --temp-instance=tmp_check_regress --temp-config=sql/regress.conf

@@ -51,6 +51,8 @@ request_shared_memory(void)
 static void
 attach_shared_memory(void)
 {
+	static bool attached_before = false;
+
 	if (next_startup_hook != NULL)
 		next_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
@@ -61,6 +63,13 @@ attach_shared_memory(void)
 	mdb_hash_attach(mdb_entry_merge);
 	mdb_roster_attach();
 	LWLockRelease(AddinShmemInitLock);
+
+	/* The postmaster comes here again after a crash of a backend (R15). */
+	if (attached_before && !IsUnderPostmaster)
+		ereport(LOG,
+				(errmsg("the batches of mdbatch were reset"),
+				 errdetail("Entries that had not been flushed before the crash are lost.")));
+	attached_before = true;
 }
 
 void

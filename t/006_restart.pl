@@ -34,6 +34,9 @@ foreach my $mode (qw(smart fast))
 {
 	sql(add($mode));
 	$node->safe_psql('other', add($mode));
+	wait_for($node, 'postgres', q{(SELECT count(DISTINCT datname) = 2
+		FROM pg_stat_activity WHERE backend_type = 'mdbatch worker')},
+		'a worker for each of two databases');
 	$node->stop($mode);
 	$node->start;
 	is( sql("SELECT count(*) FROM mdbatch_metadata WHERE key = '$mode'"),
