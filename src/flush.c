@@ -11,7 +11,8 @@
  * Locking: what the statement takes; none of the batch's while it runs.
  *
  * Limits: a flush ends after flush_timeout at the latest, not counting the
- * commit itself, or a second later if the target's code resists.  Until a refused row can be isolated, it fails the flush.
+ * commit itself, or a second later if the target's code resists.  Until a
+ * refused row can be isolated, it fails the flush.
  */
 #include "postgres.h"
 

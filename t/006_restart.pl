@@ -108,7 +108,7 @@ $locker->query_safe('BEGIN; LOCK TABLE mdbatch_metadata IN EXCLUSIVE MODE');
 sql(add('gone,gone2,gone3'));
 stuck_worker($node, 'postgres');
 $offset = -s $node->logfile;
-kill 'KILL', worker_pid($node, 'postgres');
+kill 'KILL', worker_pid($node, 'postgres') || die 'there is no worker';
 $node->wait_for_log(qr/database system is ready to accept connections/, $offset);
 $node->poll_query_until('postgres', 'SELECT true');
 sql(add('z'));

@@ -131,7 +131,7 @@ sub worker_pid
 		 WHERE backend_type = 'mdbatch worker' AND datname = '$db'");
 }
 
-# The child of the server with such a title; 0 if there is none.  (The launcher
+# The child of the server with such a title; dies if there is none.  (The launcher
 # has no database, so pg_stat_activity does not show it.)
 sub process_pid
 {
@@ -155,7 +155,7 @@ sub process_pid
 		}
 		return $pid if $parent == $node->{_pid} && $args =~ /$title/;
 	}
-	return 0;
+	die "there is no process \"$title\"";
 }
 
 # R19, for every batch of the server.
