@@ -134,7 +134,8 @@ SELECT r.oid::pg_catalog.regclass AS target,
 	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'key') AS key,
 	(SELECT c.attname
 	 FROM columns c
-	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'version') AS version,
+	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'version'
+	 ORDER BY c.attname LIMIT 1) AS version,
 	(SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4)
 	 FROM columns c
 	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'column') AS columns,
@@ -144,7 +145,8 @@ SELECT r.oid::pg_catalog.regclass AS target,
 	CASE WHEN l.t OPERATOR(pg_catalog.?) 'channel' THEN
 		(SELECT c.attname
 		 FROM columns c
-		 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'notify')
+		 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'notify'
+		 ORDER BY c.attname LIMIT 1)
 	END AS notify,
 	NULL::pg_catalog.int4 AS batch_size,
 	NULL::pg_catalog.interval AS flush_interval,

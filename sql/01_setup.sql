@@ -1,6 +1,14 @@
 -- The extension, and what the other tests use.
 CREATE EXTENSION mdbatch;
 
+-- A flush happens when it is asked for. (Of a server that runs already the
+-- tests want the library preloaded, and max_prepared_transactions.)
+ALTER SYSTEM SET mdbatch.flush_interval = '1h';
+ALTER SYSTEM SET mdbatch.lock_timeout = '10s';
+SELECT pg_reload_conf();
+\c -
+SHOW mdbatch.flush_interval;
+
 -- Poll a condition with a deadline; the only place that sleeps.
 CREATE PROCEDURE wait_until(cond text) LANGUAGE plpgsql AS $$
 DECLARE ok bool; stop timestamptz := clock_timestamp() + interval '30 s';

@@ -6,6 +6,14 @@ SELECT rtrim(encode(uuid_send(agent(77)), 'base64'), '=') = mdbatch_encode_agent
 -- distinct, in order of first appearance
 SELECT d FROM mdbatch_encode_agent_ids(ARRAY[agent(3), agent(1), agent(3), agent(2), agent(1)]) p, mdbatch_decode_agent_ids(p) d;
 
+-- the standard alphabet, the whole range
+SELECT mdbatch_encode_agent_ids(ARRAY['ffffffff-ffff-ffff-ffff-ffffffffffff', 'fbefbefb-efbe-fbef-befb-efbefbefbefb']::uuid[]);
+SELECT mdbatch_decode_agent_ids('/////////////////////w++++++++++++++++++++++');
+
+-- null in, nothing out
+SELECT count(*) FROM mdbatch_encode_agent_ids(NULL);
+SELECT count(*) FROM mdbatch_decode_agent_ids(NULL);
+
 -- none, 363, 364, 1000
 SELECT n, count(p) AS payloads, array_agg(length(p)) AS lengths
 FROM (VALUES (0), (1), (363), (364), (1000)) t(n),
@@ -20,5 +28,10 @@ SELECT count(*) FROM mdbatch_decode_agent_ids('');
 CALL fails($$SELECT mdbatch_decode_agent_ids('AAAA')$$);
 CALL fails($$SELECT mdbatch_decode_agent_ids('AAAAAAAAAAAAAAAAAAAA?A')$$);
 CALL fails($$SELECT mdbatch_decode_agent_ids('AAAAAAAAAAAAAAAAAAAA A')$$);
+CALL fails($$SELECT mdbatch_decode_agent_ids('AAAAAAAAAAAAAAAAAAAAAQ' || 'AAAAAAAAAAAAAAAAAAAA==')$$);
+CALL fails($$SELECT mdbatch_decode_agent_ids('AAAAAAAAAAAAAAAAAAAAAQ' || E'AAAAAAAAAAAAAAAAAAAAA\n')$$);
+CALL fails($$SELECT mdbatch_decode_agent_ids('AAAAAAAAAAAAAAAAAAAAAQ==')$$);
+CALL fails($$SELECT mdbatch_decode_agent_ids('AAAAAAAAAAAAAAAAAAAA-_')$$);
+CALL fails($$SELECT mdbatch_decode_agent_ids(repeat('é', 11))$$);
 CALL fails($$SELECT mdbatch_encode_agent_ids(ARRAY[agent(1), NULL])$$);
 CALL fails($$SELECT mdbatch_encode_agent_ids(ARRAY[[agent(1)], [agent(2)]])$$);

@@ -60,10 +60,53 @@ SELECT mdbatch_flush();
 BEGIN;
 SELECT mdbatch_add(agent(1), '{prepared}', '{1}');
 PREPARE TRANSACTION 'p';
+\echo :LAST_ERROR_SQLSTATE
+-- but one that has rolled its adds back can be prepared
+BEGIN;
+SAVEPOINT s;
+SELECT mdbatch_add(agent(1), '{prepared}', '{1}');
+ROLLBACK TO s;
+PREPARE TRANSACTION 'p';
+COMMIT PREPARED 'p';
 BEGIN READ ONLY;
 SELECT mdbatch_add(agent(1), '{readonly}', '{1}');
 ROLLBACK;
+\echo :LAST_ERROR_SQLSTATE
+BEGIN READ ONLY;
+SELECT mdbatch_add_many(ARRAY[agent(1)], '{readonly}', '{1}');
+ROLLBACK;
 SELECT count(*) FROM mdbatch_pending();
+
+-- A deferred trigger adds at the commit; a procedure commits in between.
+CREATE TABLE source (k text);
+CREATE FUNCTION add_row() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM mdbatch_add(agent(1), ARRAY[NEW.k], '{deferred}'); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER add_row AFTER INSERT ON source DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION add_row();
+BEGIN;
+INSERT INTO source VALUES ('s1'), ('s2');
+SELECT reserved FROM books WHERE target = 'public.mdbatch_metadata';
+COMMIT;
+DO $$
+BEGIN
+  FOR i IN 1..6 LOOP
+    PERFORM mdbatch_add(agent(1), ARRAY['p' || i], '{1}');
+    IF i % 3 = 0 THEN ROLLBACK; ELSIF i % 3 = 2 THEN COMMIT; END IF;
+  END LOOP;
+END $$;
+SELECT key, value FROM mdbatch_pending();
+-- A commit that fails publishes nothing.
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON source DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+BEGIN;
+SELECT mdbatch_add(agent(1), '{never}', '{1}');
+INSERT INTO source VALUES ('never');
+COMMIT;
+SELECT count(*) FROM mdbatch_pending() WHERE key = 'never';
+SELECT reserved FROM books WHERE target = 'public.mdbatch_metadata';
+SELECT mdbatch_flush();
+DROP TABLE source;
+DROP FUNCTION add_row(), refuse();
 
 -- R13: no wait in a transaction that could be in the way of the flush.
 BEGIN;
@@ -85,6 +128,44 @@ BEGIN;
 SELECT mdbatch_add(agent(1), '{own}', '{1}');
 SELECT mdbatch_flush();
 ROLLBACK;
+\echo :LAST_ERROR_SQLSTATE
+-- what was rolled back is not in the way, nor is what was only read
+BEGIN;
+SELECT count(*) FROM mdbatch_metadata WHERE key = 'none';
+SAVEPOINT s;
+SELECT mdbatch_add(agent(1), '{own}', '{1}');
+LOCK TABLE mdbatch_metadata IN SHARE MODE;
+ROLLBACK TO s;
+SELECT mdbatch_flush();
+ROLLBACK;
+-- every mode above ACCESS SHARE is, whatever the table, and row locks, too
+CREATE PROCEDURE flush_with(command text) LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE command;
+  PERFORM mdbatch_flush();
+  RAISE WARNING 'flushed after: %', command;
+EXCEPTION WHEN active_sql_transaction THEN
+  RAISE INFO '% after: %', SQLSTATE, command;
+END $$;
+CREATE TABLE written (i serial);
+INSERT INTO written DEFAULT VALUES;
+CALL flush_with('SELECT * FROM written FOR KEY SHARE');
+CALL flush_with('UPDATE written SET i = 2');
+CALL flush_with('LOCK TABLE written IN ROW SHARE MODE');
+CALL flush_with('LOCK TABLE written IN ROW EXCLUSIVE MODE');
+CALL flush_with('LOCK TABLE written IN SHARE UPDATE EXCLUSIVE MODE');
+CALL flush_with('LOCK TABLE written IN SHARE MODE');
+CALL flush_with('LOCK TABLE written IN SHARE ROW EXCLUSIVE MODE');
+CALL flush_with('LOCK TABLE written IN EXCLUSIVE MODE');
+CALL flush_with('LOCK TABLE pg_class IN ACCESS EXCLUSIVE MODE');
+CALL flush_with('SELECT pg_try_advisory_xact_lock_shared(7)');
+CALL flush_with('SELECT pg_current_xact_id()');
+CALL flush_with('SELECT mdbatch_add(agent(1), ''{own}'', ''{1}'')');
+SELECT pg_advisory_lock_shared(7);
+SELECT mdbatch_flush();
+SELECT pg_advisory_unlock_shared(7);
+DROP TABLE written;
+DROP PROCEDURE flush_with(text);
 -- An INSERT into a view locks the view: that is not in the way.
 CREATE VIEW a_view AS SELECT 1 AS i;
 CREATE FUNCTION flush_row() RETURNS trigger LANGUAGE plpgsql AS

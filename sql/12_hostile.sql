@@ -1,5 +1,4 @@
 -- What an owner may do to a target must not harm others (R18).
-CREATE EXTENSION mdbatch;
 CREATE TABLE state (agent_id uuid, key text, value text, error text, collected_at timestamptz, secret text, PRIMARY KEY (agent_id, key));
 SELECT mdbatch_set_target('state', value => 'secret');
 
@@ -30,7 +29,7 @@ CALL fails('SELECT mdbatch_flush()');
 CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
 ALTER TABLE state ALTER agent_id TYPE uuid USING agent_id::text::uuid;
 DROP TYPE mood CASCADE;
-SELECT mdbatch_flush();
+SELECT mdbatch_flush() IS NOT NULL AS flushed;
 
 -- Another column is labelled as the announced one.
 SECURITY LABEL FOR mdbatch ON COLUMN state.collected_at IS '{"version": true, "notify": true}';
@@ -66,7 +65,7 @@ DROP TRIGGER stubborn ON state;
 ALTER SYSTEM RESET mdbatch.flush_timeout;
 SELECT pg_reload_conf();
 \c -
-SELECT mdbatch_flush();
+SELECT mdbatch_flush() IS NOT NULL AS flushed;
 SELECT value FROM state;
 DROP TABLE state;
 DROP FUNCTION stubborn();

@@ -119,6 +119,9 @@ object_dropped(ObjectAccessType access, Oid class_id, Oid object_id,
 			 object_id == get_extension_oid("mdbatch", true))
 	{
 		mdb_labels_clear_all();
+		for (int i = 0; i < mdb_max_batches; i++)
+			if (mdb_batch(i)->dboid == MyDatabaseId)
+				remember(MyDatabaseId, mdb_batch(i)->relid, false);
 		remember(MyDatabaseId, InvalidOid, false);
 	}
 }
@@ -143,6 +146,16 @@ transaction_ends(XactEvent event, void *arg)
 {
 	bool		held = false;
 
+	/* The extension came back: what came with it stays. */
+	if (event == XACT_EVENT_PRE_COMMIT && drops != NULL &&
+		OidIsValid(get_extension_oid("mdbatch", true)))
+	{
+		for (Dropped **link = &drops; *link != NULL;)
+			if (!(*link)->is_database && !OidIsValid((*link)->relid))
+				*link = (*link)->next;
+			else
+				link = &(*link)->next;
+	}
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
 		event != XACT_EVENT_PREPARE)
 		return;

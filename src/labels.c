@@ -42,13 +42,26 @@
 
 #define PROVIDER	"mdbatch"
 
-/* A field of a label; false if it is not there or of another type. */
+static void
+bad_label(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid label of provider \"%s\"", PROVIDER),
+			 errdetail_internal("%s", detail),
+			 errhint("Use %s() to attach a table.", "mdbatch_set_target")));
+}
+
+/* A field of a label; false if it is not there, ERROR if of another type. */
 static bool
 get_field(Jsonb *label, const char *name, enum jbvType type, JsonbValue *value)
 {
-	return getKeyJsonValueFromContainer(&label->root, name, strlen(name),
-										value) != NULL &&
-		value->type == type;
+	if (getKeyJsonValueFromContainer(&label->root, name, strlen(name),
+									 value) == NULL)
+		return false;
+	if (value->type != type)
+		bad_label(_("A field has the wrong type."));
+	return true;
 }
 
 static bool
@@ -63,11 +76,17 @@ static int64
 get_number(Jsonb *label, const char *name)
 {
 	JsonbValue	value;
+	int64		number;
 
 	if (!get_field(label, name, jbvNumeric, &value))
 		return 0;
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											 NumericGetDatum(value.val.numeric)));
+	number = DatumGetInt64(DirectFunctionCall1(numeric_int8,
+											   NumericGetDatum(value.val.numeric)));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_eq,
+										  NumericGetDatum(value.val.numeric),
+										  NumericGetDatum(int64_to_numeric(number)))))
+		bad_label(_("A number is not an integer."));
+	return number;
 }
 
 static Jsonb *
@@ -82,16 +101,6 @@ parse(const char *text)
 				 errmsg("label of provider \"%s\" must be a JSON object",
 						PROVIDER)));
 	return label;
-}
-
-static void
-bad_label(const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid label of provider \"%s\"", PROVIDER),
-			 errdetail_internal("%s", detail),
-			 errhint("Use %s() to attach a table.", "mdbatch_set_target")));
 }
 
 static void

@@ -112,8 +112,11 @@ mdb_queue_is_pending(MdbRef staged)
 	bool		found;
 
 	LWLockAcquire(lock, LW_SHARED);
+
+	/* What a flush has finished may still be there for a moment. */
 	found = mdb_hash_find(staged, MDB_WAITING) != MDB_NO_REF ||
-		mdb_hash_find(staged, MDB_IN_FLIGHT) != MDB_NO_REF;
+		(mdb_batch(mdb_entry(staged)->batch)->in_flight > 0 &&
+		 mdb_hash_find(staged, MDB_IN_FLIGHT) != MDB_NO_REF);
 	LWLockRelease(lock);
 	return found;
 }

@@ -101,6 +101,8 @@ make_cache(void)
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, (Datum) 0);
+	/* who is pg_database_owner */
+	CacheRegisterSyscacheCallback(DATABASEOID, role_changed, (Datum) 0);
 }
 
 static MdbTarget *

@@ -49,7 +49,7 @@ sub add
 }
 
 # A new worker in place of the old one, within 2 s, which is what R11 promises;
-# the test allows for a slow machine.
+# the test allows some more for a slow machine.
 sub new_worker
 {
 	my ($old, $what) = @_;
@@ -61,7 +61,7 @@ sub new_worker
 		"EXISTS (SELECT FROM pg_stat_activity
 			WHERE backend_type = 'mdbatch worker' AND pid <> $old)",
 		"a new worker $what");
-	note(sprintf('after %.1f s', time - $start));
+	cmp_ok(time - $start, '<', 5, 'soon');
 	return worker_pid($node, 'postgres');
 }
 

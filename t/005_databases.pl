@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_server('main');
-my ($result, $error, $offset);
+my ($error, $offset);
 
 sub sql { return $node->safe_psql(@_); }
 
@@ -93,10 +93,10 @@ $node->reload;
 my $adder = session($node, 'two');
 $adder->query_safe(add('d'));
 wait_for($node, 'postgres', is_worker_of('two'), 'a worker');
-$locker->query_safe('SELECT');
 $offset = -s $node->logfile;
 sql('postgres', 'ALTER DATABASE two ALLOW_CONNECTIONS false');
-my $locker2 = session($node, 'one');
+
+# It would flush before it goes, so lock the table meanwhile.
 $adder->query_safe('BEGIN; LOCK TABLE mdbatch_metadata IN EXCLUSIVE MODE');
 my $pid = worker_pid($node, 'two');
 sql('postgres', "SELECT pg_terminate_backend($pid, 30000)");
@@ -114,7 +114,7 @@ is($adder->query_safe('SELECT mdbatch_flush()'), '2',
 	'when connections are allowed again, all is flushed');
 books_ok($node, 'postgres');
 
-$_->quit foreach $locker, $locker2, $waiter, $first, $adder;
+$_->quit foreach $locker, $waiter, $first, $adder;
 $node->stop;
 
 # No background worker is free: adds go on, the log tells, nothing crashes.
@@ -122,9 +122,10 @@ $node->stop;
 $node = new_server('full', 'max_worker_processes' => '2');
 is(sql('postgres', add('a')), '1', 'an add without a worker');
 $node->wait_for_log(qr/LOG:  no background worker is free for mdbatch/);
-($result, $error) = (session($node, 'postgres'))->query(
+(undef, undef, $error) = $node->psql('postgres',
 	"SET statement_timeout = '100ms'; SELECT mdbatch_flush()");
-is($error, 1, 'a flush waits until it times out');
+like($error, qr/ERROR:  canceling statement due to statement timeout/,
+	'a flush waits until it times out');
 is(sql('postgres', add('b')), '1', 'adds go on');
 is(sql('postgres', 'SELECT pending, worker_pid IS NULL FROM mdbatch_stat'),
 	'2|t', 'the entries wait');

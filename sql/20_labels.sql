@@ -1,0 +1,151 @@
+-- R27: attachments are security labels of the provider mdbatch, which a restore
+-- writes one by one, and which go with what they are on.
+CREATE TABLE state (agent_id uuid, key text, value text, error text, collected_at timestamptz, more text, PRIMARY KEY (agent_id, key));
+SELECT mdbatch_set_target('state', channel => 'c', mode => 'update');
+SELECT attname, label::jsonb - 'since' AS label FROM pg_seclabels l
+LEFT JOIN pg_attribute a ON attrelid = objoid AND attnum = objsubid AND objsubid > 0
+WHERE provider = 'mdbatch' ORDER BY objsubid;
+
+-- The labels of one table, written to another one, attach it.
+CREATE TABLE copy (LIKE state INCLUDING ALL);
+CREATE TABLE labels AS
+SELECT format('SECURITY LABEL FOR mdbatch ON %s IS %%L', CASE objsubid WHEN 0 THEN 'TABLE %I' ELSE 'COLUMN %I.' || quote_ident(attname) END) AS command, label
+FROM pg_seclabels LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid AND objsubid > 0
+WHERE provider = 'mdbatch';
+SELECT mdbatch_set_target('mdbatch_metadata');
+SELECT count(*) FROM pg_seclabels WHERE provider = 'mdbatch';
+DO $$
+DECLARE l record;
+BEGIN
+  FOR l IN SELECT * FROM labels LOOP EXECUTE format(l.command, 'copy', l.label); END LOOP;
+END $$;
+SELECT target, metadata, key, version, columns, mode, channel, notify FROM mdbatch_target;
+INSERT INTO copy VALUES (agent(1), 'k', 'stored', '', '2020-01-01');
+SELECT mdbatch_add(agent(1), '{k,l}', '{v,w}');
+SELECT mdbatch_flush('copy');
+SELECT key, value FROM copy;
+-- Some of them do not.
+SECURITY LABEL FOR mdbatch ON COLUMN copy.error IS NULL;
+CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
+SECURITY LABEL FOR mdbatch ON COLUMN copy.more IS '{"column": 2}';
+SELECT mdbatch_add(agent(1), '{k}', '{w}', '{e}');
+SELECT mdbatch_flush('copy');
+SELECT value, error, more FROM copy;
+-- A table that is not fit for its labels is refused by the add (R20).
+ALTER TABLE copy DROP CONSTRAINT copy_pkey;
+CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
+ALTER TABLE copy ADD PRIMARY KEY (agent_id, key);
+SECURITY LABEL FOR mdbatch ON COLUMN copy.collected_at IS '{"key": 2}';
+CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
+SECURITY LABEL FOR mdbatch ON COLUMN copy.collected_at IS '{"version": true}';
+SELECT mdbatch_add(agent(1), '{k}', '{x}');
+-- Without the mark it is no metadata target; without the label, none at all.
+-- What is pending is written all the same.
+SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "key": 2, "columns": 2, "version": true}';
+SELECT target, metadata FROM mdbatch_target ORDER BY 1;
+SELECT mdbatch_flush('copy');
+SELECT value FROM copy;
+SECURITY LABEL FOR mdbatch ON TABLE copy IS NULL;
+SELECT target, metadata FROM mdbatch_target;
+SELECT mdbatch_add(agent(1), '{k}', '{v}');
+SELECT mdbatch_flush();
+SELECT value FROM mdbatch_metadata;
+
+-- Only one table is the metadata target.
+SELECT mdbatch_set_target('state');
+CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "key": 2, "columns": 2, "version": true, "metadata": true}'$$);
+SECURITY LABEL FOR mdbatch ON TABLE state IS '{"mode": "upsert", "key": 2, "columns": 2, "version": true, "metadata": true, "channel": "by hand"}';
+SELECT target, channel FROM mdbatch_target;
+
+-- Bad labels: refused as such, and none of them is stored.
+CREATE PROCEDURE refused(label text, object text DEFAULT 'TABLE copy') LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE format('SECURITY LABEL FOR mdbatch ON %s IS %L', object, label);
+  RAISE 'accepted';
+EXCEPTION WHEN OTHERS THEN
+  RAISE INFO '%', SQLSTATE;
+END $$;
+CALL refused('no json');
+CALL refused('[]');
+CALL refused('"text"');
+CALL refused('{}');
+CALL refused('{"mode": "insert", "key": 2, "columns": 2}');
+CALL refused('{"mode": 1, "key": 2, "columns": 2}');
+CALL refused('{"mode": "upsert", "columns": 2}');
+CALL refused('{"mode": "upsert", "key": 0, "columns": 2}');
+CALL refused('{"mode": "upsert", "key": 33, "columns": 2}');
+CALL refused('{"mode": "upsert", "key": 2, "columns": -1}');
+CALL refused('{"mode": "upsert", "key": 2, "columns": 2, "channel": ""}');
+CALL refused(format('{"mode": "upsert", "key": 2, "columns": 2, "channel": "%s"}', repeat('c', 64)));
+CALL refused('{"key": 1, "version": true}', 'COLUMN copy.key');
+CALL refused('{"key": 1, "column": 1}', 'COLUMN copy.key');
+CALL refused('{"key": 33}', 'COLUMN copy.key');
+CALL refused('{"key": 0}', 'COLUMN copy.key');
+CALL refused('{"notify": true}', 'COLUMN copy.key');
+CALL refused('{}', 'COLUMN copy.key');
+-- Numbers beyond all bounds, and fields of another type, which the view
+-- mdbatch_target could not show.
+CALL refused('{"mode": "upsert", "key": 2, "columns": 2147483647, "version": true}');
+CALL refused('{"mode": "upsert", "key": 1e30, "columns": 2, "version": true}');
+CALL refused('{"mode": "upsert", "key": 2, "columns": 2, "version": true, "metadata": "maybe"}');
+CALL refused('{"version": true, "column": "x"}', 'COLUMN copy.key');
+CALL refused('{"key": 1.5}', 'COLUMN copy.key');
+SELECT count(*) FROM pg_seclabels WHERE provider = 'mdbatch' AND objoid = 'copy'::regclass;
+DROP PROCEDURE refused(text, text);
+
+-- Two columns with the same part: the table is not fit, but can be looked at.
+SECURITY LABEL FOR mdbatch ON COLUMN state.more IS '{"version": true}';
+SELECT target, metadata FROM mdbatch_target;
+SECURITY LABEL FOR mdbatch ON COLUMN state.more IS NULL;
+
+-- Objects that cannot be labelled
+CREATE VIEW v AS SELECT * FROM copy;
+CREATE MATERIALIZED VIEW mv AS SELECT * FROM copy;
+CREATE SEQUENCE sq;
+CREATE TYPE ty AS (a int);
+CALL fails($$SECURITY LABEL FOR mdbatch ON VIEW v IS '{"mode": "upsert", "key": 2}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON COLUMN v.key IS '{"key": 1}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON MATERIALIZED VIEW mv IS '{"mode": "upsert", "key": 2}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON SEQUENCE sq IS '{"mode": "upsert", "key": 2}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON TYPE ty IS '{"mode": "upsert", "key": 2}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON SCHEMA public IS '{}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE mdbatch_metadata IS '{"mode": "upsert", "key": 2}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON COLUMN mdbatch_metadata.key IS '{"key": 1}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE mdbatch_metadata IS NULL$$);
+DROP TYPE ty;
+DROP SEQUENCE sq;
+DROP MATERIALIZED VIEW mv;
+DROP VIEW v;
+
+-- R18: labels need what attaching needs: ownership and the right to attach.
+CREATE ROLE mdb_owner;
+SET ROLE mdb_owner;
+CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "key": 2}'$$);
+RESET ROLE;
+ALTER TABLE copy OWNER TO mdb_owner;
+SET ROLE mdb_owner;
+CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "key": 2}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON COLUMN copy.key IS '{"key": 1}'$$);
+CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE copy IS NULL$$);
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION mdbatch_set_target TO mdb_owner;
+SET ROLE mdb_owner;
+SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "key": 2}';
+SECURITY LABEL FOR mdbatch ON TABLE copy IS NULL;
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION mdbatch_set_target FROM mdb_owner;
+
+-- A label that is rolled back attaches nothing.
+BEGIN;
+SECURITY LABEL FOR mdbatch ON TABLE state IS NULL;
+SELECT target FROM mdbatch_target;
+ROLLBACK;
+SELECT target FROM mdbatch_target;
+SELECT mdbatch_add(agent(1), '{rolled}', '{back}');
+SELECT mdbatch_flush('state');
+SELECT key FROM state;
+DROP TABLE state, copy, labels;
+DROP ROLE mdb_owner;
+SELECT count(*) FROM pg_seclabels WHERE provider = 'mdbatch';
+SELECT * FROM books WHERE NOT balanced;
+TRUNCATE mdbatch_metadata;
