@@ -81,7 +81,7 @@ is(sql('SELECT count(*) FROM mdbatch_stat WHERE added > 0'),
 sql(add('after'));
 is(sql('SELECT mdbatch_flush()'), '1', 'it works again');
 
-# A backend that is killed resets the batches.
+# A backend that is killed resets the batches; the log says so.
 my $victim = session($node, 'postgres');
 my $pid = $victim->query_safe('SELECT pg_backend_pid()');
 $victim->query_safe('BEGIN; ' . add('reserved'));
@@ -95,6 +95,8 @@ $node->poll_query_until('postgres', 'SELECT true');
 is(sql('SELECT pg_postmaster_start_time()'), $start, 'a backend is killed');
 is(sql('SELECT count(*) FROM mdbatch_stat WHERE pending + reserved > 0'),
 	'0', 'the batches are empty');
+ok($node->log_contains(qr/LOG:  the batches of mdbatch were reset/, $offset),
+	'the log says so (R15)');
 is(sql(add('again')), '1', 'adds work');
 is(sql('SELECT mdbatch_flush()'), '1', 'and flushes');
 is(keys_written(), 'after again flushed sync unsync',
