@@ -52,8 +52,6 @@ static const char *const argument_names[] = {
 	"channel"
 };
 
-#define DEFAULT_CHANNEL		"workspace_agent_metadata_batch"
-
 static void
 check_arguments(FunctionCallInfo fcinfo)
 {
@@ -134,7 +132,7 @@ check_defaults(FunctionCallInfo fcinfo)
 	defaults = defaults &&
 		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(ARG_MODE)), "upsert") == 0 &&
 		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(ARG_CHANNEL)),
-			   DEFAULT_CHANNEL) == 0;
+			   MDB_DEFAULT_CHANNEL) == 0;
 	if (!defaults)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

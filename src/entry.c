@@ -45,7 +45,7 @@ typedef struct Slot
 	}			value;
 } Slot;
 
-StaticAssertDecl(sizeof(Slot) == 16, "merge slots are 16 bytes");
+StaticAssertDecl(sizeof(Slot) == MDB_SLOT_SIZE, "size of a merge slot");
 
 /* What a value looks like in an entry. */
 static inline const char *

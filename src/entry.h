@@ -45,6 +45,8 @@ typedef struct MdbEntry
 	int64		arrival;		/* of the key, us since 2000, unique in a batch */
 } MdbEntry;
 
+#define MDB_SLOT_SIZE	16			/* bytes of a merge slot */
+
 StaticAssertDecl(sizeof(MdbEntry) <= MDB_HEAD_SIZE, "entry header too large");
 
 /* The sizes of an entry's parts, before it is allocated. */
@@ -60,6 +62,13 @@ static inline MdbEntry *
 mdb_entry(MdbRef ref)
 {
 	return (MdbEntry *) mdb_pool_head(ref);
+}
+
+/* Bytes of contents of a filled entry. */
+static inline uint32
+mdb_entry_length(const MdbEntry *entry)
+{
+	return entry->nslots * MDB_SLOT_SIZE + entry->keylen + entry->vallen;
 }
 
 extern MdbEntryShape mdb_entry_measure(const MdbDefinition *definition,

@@ -24,10 +24,9 @@ static MdbMerge merge;
 static uint32
 nbuckets(void)
 {
-	uint32		wanted = (uint32) mdb_memory * (1024 / MDB_CHUNK_SIZE);
 	uint32		n = 1;
 
-	while (n <= wanted / 2)
+	while (n <= mdb_pool_chunks() / 2)
 		n *= 2;
 	return n;
 }
@@ -66,8 +65,7 @@ key_start(MdbRef ref)
 {
 	MdbCursor	cursor = mdb_pool_start(ref);
 
-	/* A slot is 16 bytes: entry.c. */
-	mdb_pool_skip(&cursor, mdb_entry(ref)->nslots * 16);
+	mdb_pool_skip(&cursor, mdb_entry(ref)->nslots * MDB_SLOT_SIZE);
 	return cursor;
 }
 

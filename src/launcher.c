@@ -335,25 +335,9 @@ mdb_launcher_main(Datum main_arg)
 
 	while (!ShutdownRequestPending)
 	{
-		TimestampTz until = start_workers();
-		long		timeout = -1;
-		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
-
-		if (until != DT_NOEND)
-		{
-			events |= WL_TIMEOUT;
-			timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-													  until);
-		}
-		if (WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION) & WL_LATCH_SET)
+		if (mdb_worker_sleep_until(start_workers()))
 			retry_without_slot();
-		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
 	}
 	proc_exit(1);
 }

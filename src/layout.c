@@ -32,8 +32,6 @@
 #include "extension.h"
 #include "layout.h"
 
-#define DEFAULT_CHANNEL		"workspace_agent_metadata_batch"
-
 static int
 ncolumns(const MdbTableLabel *label)
 {
@@ -75,7 +73,7 @@ default_layout(Relation rel)
 
 	label.metadata = true;
 	label.mode = MDB_UPSERT;
-	strlcpy(label.channel, DEFAULT_CHANNEL, NAMEDATALEN);
+	strlcpy(label.channel, MDB_DEFAULT_CHANNEL, NAMEDATALEN);
 	label.nkeys = 2;
 	label.has_version = true;
 	label.ncarried = 2;

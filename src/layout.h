@@ -9,6 +9,9 @@
 #include "labels.h"
 #include "utils/rel.h"
 
+/* Where agent metadata is announced unless the target says otherwise. */
+#define MDB_DEFAULT_CHANNEL	"workspace_agent_metadata_batch"
+
 typedef struct MdbLayout
 {
 	MdbTableLabel label;

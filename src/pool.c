@@ -64,8 +64,9 @@ typedef struct Pool
 static Pool *pool;
 static Chunk *chunks;
 
-static uint32
-configured_chunks(void)
+/* Chunks of the pool, as mdbatch.memory has it. */
+uint32
+mdb_pool_chunks(void)
 {
 	return (uint32) mdb_memory * (1024 / MDB_CHUNK_SIZE);
 }
@@ -76,7 +77,7 @@ mdb_pool_size(void)
 {
 	Size		size = add_size(sizeof(Pool), MDB_CACHE_LINES);
 
-	return add_size(size, mul_size((Size) configured_chunks() + 1,
+	return add_size(size, mul_size((Size) mdb_pool_chunks() + 1,
 								   sizeof(Chunk)));
 }
 
@@ -91,7 +92,7 @@ mdb_pool_attach(void)
 	if (found)
 		return;
 
-	pool->nchunks = configured_chunks();
+	pool->nchunks = mdb_pool_chunks();
 	pool->guaranteed = pool->nchunks / 2 / mdb_max_batches;
 	pool->shared_limit = pool->nchunks - pool->guaranteed * mdb_max_batches;
 	pg_atomic_init_u32(&pool->shared.used, 0);
@@ -107,13 +108,6 @@ mdb_pool_attach(void)
 		chunks[ref].next = free_list->list.first;
 		free_list->list.first = ref;
 	}
-}
-
-/* Chunks in the pool. */
-uint32
-mdb_pool_chunks(void)
-{
-	return pool->nchunks;
 }
 
 /* The most that one batch may ever use, bytes. */

@@ -35,8 +35,7 @@ copy_list(Copy *copy, MdbRef first)
 		 ref = mdb_entry(ref)->order_next)
 	{
 		const MdbEntry *entry = mdb_entry(ref);
-		uint32		length = entry->nslots * 16 + entry->keylen +
-			entry->vallen;
+		uint32		length = mdb_entry_length(entry);
 		MdbCursor	cursor = mdb_pool_start(ref);
 		MdbSnapshotEntry *target;
 

@@ -70,9 +70,7 @@ put_entries(Tuplestorestate *store, TupleDesc desc,
 	{
 		MdbRef		ref = flight->entries[i];
 		const MdbEntry *entry = mdb_entry(ref);
-		MdbEntryShape shape = {entry->hash, entry->keylen, entry->vallen,
-		entry->nslots};
-		uint32		length = mdb_entry_contents(&shape);
+		uint32		length = mdb_entry_length(entry);
 		MdbCursor	cursor = mdb_pool_start(ref);
 		MemoryContext old = MemoryContextSwitchTo(context);
 		char	   *contents = palloc(length);

@@ -154,20 +154,36 @@ flush_last(void)
 	}
 }
 
-/* Sleep until a time or the latch. */
 static void
-sleep_until(TimestampTz now, TimestampTz until)
+follow_reload(void)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/*
+ * Sleep until a time (DT_NOEND: for ever) or until the latch is set, and follow
+ * a reload.  True if the latch was set.
+ */
+bool
+mdb_worker_sleep_until(TimestampTz until)
 {
 	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 	long		timeout = -1;
+	int			happened;
 
 	if (until != DT_NOEND)
 	{
 		events |= WL_TIMEOUT;
-		timeout = TimestampDifferenceMilliseconds(now, until);
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 	}
-	(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+	happened = WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
+	follow_reload();
+	return (happened & WL_LATCH_SET) != 0;
 }
 
 /* Flush what is due and sleep, until told to stop or there is nothing to do. */
@@ -186,11 +202,7 @@ serve_database(void)
 		/* There is nothing to cancel between flushes. */
 		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
+		follow_reload();
 
 		now = GetCurrentTimestamp();
 		number = find_due(now, &due);
@@ -206,7 +218,7 @@ serve_database(void)
 			idle_since + mdb_idle_timeout * INT64CONST(1000);
 		if (mdb_roster_should_yield() || (number < 0 && until <= now))
 			proc_exit(0);
-		sleep_until(now, until);
+		(void) mdb_worker_sleep_until(until);
 	}
 }
 

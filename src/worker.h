@@ -9,6 +9,7 @@
 
 extern PGDLLEXPORT void mdb_worker_main(Datum main_arg);
 extern PGDLLEXPORT void mdb_launcher_main(Datum main_arg);
+extern bool mdb_worker_sleep_until(TimestampTz until);
 extern void mdb_launcher_register(void);
 
 #endif							/* MDB_WORKER_H */

@@ -84,9 +84,7 @@ merge_test(PG_FUNCTION_ARGS)
 		elog(ERROR, "entries of a merging target must be combined");
 
 	cursor = mdb_pool_start(refs[0]);
-	mdb_pool_read(&cursor, contents,
-				  mdb_entry(refs[0])->nslots * 16 +
-				  mdb_entry(refs[0])->keylen + mdb_entry(refs[0])->vallen);
+	mdb_pool_read(&cursor, contents, mdb_entry_length(mdb_entry(refs[0])));
 	mdb_entry_decode(contents, mdb_entry(refs[0])->version, definition,
 					 values, isnull);
 	mdb_pool_free(&account, refs[0]);
