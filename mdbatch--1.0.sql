@@ -92,6 +92,99 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION @extschema@.mdbatch_decode_agent_ids(text) IS
 	'a notification payload to agent ids';
 
+-- Any table
+
+CREATE FUNCTION @extschema@.mdbatch_attach(
+	target regclass, key name[] DEFAULT NULL, version name DEFAULT NULL,
+	columns name[] DEFAULT NULL, merge jsonb DEFAULT NULL,
+	mode text DEFAULT 'upsert', channel text DEFAULT NULL,
+	notify name DEFAULT NULL, batch_size integer DEFAULT NULL,
+	flush_interval interval DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'mdbatch_attach'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_attach(regclass, name[], name, name[], jsonb, text, text, name, integer, interval) IS
+	'put a batch in front of a table, or change what is in front of it';
+REVOKE ALL ON FUNCTION @extschema@.mdbatch_attach(regclass, name[], name, name[], jsonb, text, text, name, integer, interval) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.mdbatch_detach(target regclass)
+RETURNS void
+AS 'MODULE_PATHNAME', 'mdbatch_detach'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_detach(regclass) IS
+	'take the batch away from a table; what is pending is still written';
+REVOKE ALL ON FUNCTION @extschema@.mdbatch_detach(regclass) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.mdbatch_put(target regclass, entries jsonb)
+RETURNS integer
+AS 'MODULE_PATHNAME', 'mdbatch_put'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_put(regclass, jsonb) IS
+	'enqueue a JSON object, or an array of them, with the columns of an entry by name; returns how many were accepted';
+
+CREATE FUNCTION @extschema@.mdbatch_put_row(entry anyelement)
+RETURNS integer
+AS 'MODULE_PATHNAME', 'mdbatch_put_row'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_put_row(anyelement) IS
+	'enqueue a row of a target, whose type names the target; returns how many were accepted';
+
+CREATE PROCEDURE @extschema@.mdbatch_put_sync(target regclass, entries jsonb)
+AS 'MODULE_PATHNAME', 'mdbatch_put_sync'
+LANGUAGE C;
+COMMENT ON PROCEDURE @extschema@.mdbatch_put_sync(regclass, jsonb) IS
+	'enqueue as mdbatch_put does, commit, and return when the entries are durably written';
+
+CREATE FUNCTION @extschema@.mdbatch_enqueue()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'mdbatch_enqueue'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_enqueue() IS
+	'trigger INSTEAD OF INSERT on a view: enqueue for the target that is its argument';
+
+CREATE FUNCTION @extschema@.mdbatch_pending_rows(target_row anyelement)
+RETURNS SETOF anyelement
+AS 'MODULE_PATHNAME', 'mdbatch_pending_rows'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.mdbatch_pending_rows(anyelement) IS
+	'what waits now for a target, as rows of it, in flush order';
+
+CREATE FUNCTION @extschema@.mdbatch_discard(target regclass)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'mdbatch_discard'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_discard(regclass) IS
+	'throw away what is pending for a table; returns how many entries that was';
+REVOKE ALL ON FUNCTION @extschema@.mdbatch_discard(regclass) FROM PUBLIC;
+
+-- The target is a name, not a reference, so that a dump can be restored
+-- whatever became of the table. Keys can be too long for an index.
+CREATE TABLE @extschema@.mdbatch_rejected (
+	target text NOT NULL,
+	key jsonb NOT NULL,
+	entry jsonb NOT NULL,
+	sqlstate text NOT NULL,
+	message text NOT NULL,
+	rejected_at timestamptz NOT NULL
+);
+CREATE INDEX mdbatch_rejected_key ON @extschema@.mdbatch_rejected
+	(pg_catalog.jsonb_hash(key), target);
+COMMENT ON TABLE @extschema@.mdbatch_rejected IS
+	'entries that a target refused for good: one row per target and key, the newest';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.target IS
+	'name of the table when it refused the entry';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.key IS
+	'key columns of the entry by name';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.entry IS
+	'columns of the entry by name, or its bytes if it cannot be shown as JSON';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.sqlstate IS
+	'error that the entry met';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.message IS
+	'primary message of that error';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.rejected_at IS
+	'when it was refused';
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.mdbatch_rejected', '');
+
 -- Both front ends
 
 CREATE FUNCTION @extschema@.mdbatch_flush(target regclass DEFAULT NULL)
@@ -139,7 +232,10 @@ SELECT r.oid::pg_catalog.regclass AS target,
 	(SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4)
 	 FROM columns c
 	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'column') AS columns,
-	'{}'::pg_catalog.jsonb AS merge,
+	coalesce((SELECT pg_catalog.jsonb_object_agg(c.attname, c.c OPERATOR(pg_catalog.->) 'merge')
+	 FROM columns c
+	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'merge'),
+		'{}') AS merge,
 	l.t OPERATOR(pg_catalog.->>) 'mode' AS mode,
 	l.t OPERATOR(pg_catalog.->>) 'channel' AS channel,
 	CASE WHEN l.t OPERATOR(pg_catalog.?) 'channel' THEN
@@ -148,8 +244,9 @@ SELECT r.oid::pg_catalog.regclass AS target,
 		 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'notify'
 		 ORDER BY c.attname LIMIT 1)
 	END AS notify,
-	NULL::pg_catalog.int4 AS batch_size,
-	NULL::pg_catalog.interval AS flush_interval,
+	(l.t OPERATOR(pg_catalog.->>) 'batch_size')::pg_catalog.int4 AS batch_size,
+	(l.t OPERATOR(pg_catalog.->>) 'flush_interval')::pg_catalog.float8
+		OPERATOR(pg_catalog.*) interval '1 microsecond' AS flush_interval,
 	pg_catalog.pg_get_userbyid(r.relowner) AS owner
 FROM labelled l
 JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) l.objoid

@@ -30,7 +30,9 @@ mdbatch_encode_agent_ids(PG_FUNCTION_ARGS)
 	Datum	   *elements;
 	bool	   *nulls;
 	int			n;
-	MdbUuidSet *set;
+	MdbValueSet *set;
+	char	   *payload;
+	int			at = 0;
 
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,
@@ -38,24 +40,24 @@ mdbatch_encode_agent_ids(PG_FUNCTION_ARGS)
 				 errmsg("array of agent ids must not have more than one dimension")));
 	deconstruct_array(array, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
 					  &elements, &nulls, &n);
-	set = mdb_payload_uuids(n);
+	set = mdb_payload_set(true, n);
 	for (int i = 0; i < n; i++)
 	{
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("array of agent ids must not contain nulls")));
-		mdb_payload_add_uuid(set, DatumGetUUIDP(elements[i]));
+		mdb_payload_add(set, DatumGetPointer(elements[i]), UUID_LEN);
 	}
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	for (int i = 0; i < mdb_payload_count(set); i++)
+	while ((payload = mdb_payload_next(set, &at)) != NULL)
 	{
-		Datum		payload = CStringGetTextDatum(mdb_payload_text(set, i));
+		Datum		value = CStringGetTextDatum(payload);
 		bool		isnull = false;
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
-							 &payload, &isnull);
+							 &value, &isnull);
 	}
 	return (Datum) 0;
 }

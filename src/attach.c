@@ -1,16 +1,17 @@
 /*
  * attach.c
- *		Attaching tables: mdbatch_set_target.
+ *		Attaching and detaching tables.
  *
- * Model: names become a layout, which is checked (R20) and written as labels,
- * all in the caller's transaction.  Pointing mdbatch_add at mdbatch_metadata
- * means to mark no table.
+ * Model: the names that an attaching function is given become a layout, which
+ * is checked (R20) and written as labels, all in the caller's transaction.
+ * mdbatch_set_target is an attach with five names and a mark.  Pointing
+ * mdbatch_add at mdbatch_metadata means to mark no table.
  *
  * Locking: SHARE UPDATE EXCLUSIVE on the new target, then on
  * mdbatch_metadata, which all changes of the metadata target go through, then
  * on the former target.
  *
- * Limits: what is pending for the former target is still written, as its
+ * Limits: what is pending for a former attachment is still written, as its
  * definition is stored beside the batch.
  */
 #include "postgres.h"
@@ -27,119 +28,16 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "attach_args.h"
 #include "batch.h"
+#include "drop.h"
 #include "extension.h"
+#include "fitness.h"
 #include "labels.h"
-#include "layout.h"
 
+PG_FUNCTION_INFO_V1(mdbatch_attach);
+PG_FUNCTION_INFO_V1(mdbatch_detach);
 PG_FUNCTION_INFO_V1(mdbatch_set_target);
-
-/* The arguments of mdbatch_set_target, in their order. */
-enum
-{
-	ARG_TARGET,
-	ARG_AGENT_ID,
-	ARG_KEY,
-	ARG_VALUE,
-	ARG_ERROR,
-	ARG_COLLECTED_AT,
-	ARG_MODE,
-	ARG_CHANNEL
-};
-
-static const char *const argument_names[] = {
-	"target", "agent_id", "key", "value", "error", "collected_at", "mode",
-	"channel"
-};
-
-static void
-check_arguments(FunctionCallInfo fcinfo)
-{
-	for (int i = ARG_TARGET; i <= ARG_MODE; i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"%s\" must not be null",
-							argument_names[i])));
-}
-
-static MdbMode
-get_mode(const char *mode)
-{
-	if (strcmp(mode, "upsert") == 0)
-		return MDB_UPSERT;
-	if (strcmp(mode, "update") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid mode \"%s\"", mode),
-				 errhint("Valid modes are \"upsert\" and \"update\".")));
-	return MDB_UPDATE;
-}
-
-static void
-check_channel(const char *channel)
-{
-	if (channel[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("channel name must not be empty"),
-				 errhint("Use NULL for no notification.")));
-	if (strlen(channel) >= NAMEDATALEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("channel name is too long"),
-				 errdetail("It may have at most %d bytes.", NAMEDATALEN - 1)));
-}
-
-/* The layout that the arguments describe. */
-static MdbLayout *
-layout_of_arguments(Relation rel, FunctionCallInfo fcinfo)
-{
-	static const int columns[] = {ARG_AGENT_ID, ARG_KEY, ARG_COLLECTED_AT,
-	ARG_VALUE, ARG_ERROR};
-	MdbTableLabel label = {0};
-	MdbLayout  *layout;
-
-	label.metadata = true;
-	label.mode = get_mode(text_to_cstring(PG_GETARG_TEXT_PP(ARG_MODE)));
-	if (!PG_ARGISNULL(ARG_CHANNEL))
-	{
-		const char *channel = text_to_cstring(PG_GETARG_TEXT_PP(ARG_CHANNEL));
-
-		check_channel(channel);
-		strlcpy(label.channel, channel, NAMEDATALEN);
-	}
-	label.nkeys = 2;
-	label.has_version = true;
-	label.ncarried = 2;
-	label.since = GetCurrentTimestamp();
-	layout = mdb_layout_make(&label);
-	for (int i = 0; i < (int) lengthof(columns); i++)
-		layout->columns[i] =
-			mdb_layout_column(rel, NameStr(*PG_GETARG_NAME(columns[i])));
-	layout->notify = layout->columns[0];
-	return layout;
-}
-
-/* mdbatch_metadata is what it is. */
-static void
-check_defaults(FunctionCallInfo fcinfo)
-{
-	bool		defaults = !PG_ARGISNULL(ARG_CHANNEL);
-
-	for (int i = ARG_AGENT_ID; i <= ARG_COLLECTED_AT; i++)
-		defaults &= strcmp(NameStr(*PG_GETARG_NAME(i)), argument_names[i]) == 0;
-	defaults = defaults &&
-		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(ARG_MODE)), "upsert") == 0 &&
-		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(ARG_CHANNEL)),
-			   MDB_DEFAULT_CHANNEL) == 0;
-	if (!defaults)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table \"%s\" can be the target with default arguments only",
-						"mdbatch_metadata"),
-				 errhint("Use a table of your own.")));
-}
 
 static void
 check_ownership(Oid relid)
@@ -175,7 +73,85 @@ detach_former(Oid relid)
 		return;
 	LockRelationOid(former, ShareUpdateExclusiveLock);
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(former)))
+	{
 		mdb_labels_clear(former);
+		mdb_drop_detached(former);
+	}
+}
+
+/* Write a layout, if the table is fit for it. */
+static void
+attach(Relation rel, const MdbLayout *layout)
+{
+	mdb_fitness_check(rel, layout);
+	if (layout->label.metadata)
+	{
+		Oid			metadata = mdb_extension_metadata_table(false);
+
+		LockRelationOid(metadata, ShareUpdateExclusiveLock);
+		detach_former(RelationGetRelid(rel));
+		mdb_drop_detached(metadata);
+	}
+	mdb_layout_write(rel, layout);
+}
+
+static void
+refuse_metadata_table(Oid relid, const char *action)
+{
+	if (relid == mdb_extension_metadata_table(false))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot %s table \"%s\"", action, "mdbatch_metadata"),
+				 errdetail("It is the metadata target whenever no other table is."),
+				 errhint("Use %s() to point mdbatch_add() at another table.",
+						 "mdbatch_set_target")));
+}
+
+/*
+ * Put a batch in front of a table, or change what is in front of it.
+ * Transactional.
+ */
+Datum
+mdbatch_attach(PG_FUNCTION_ARGS)
+{
+	Oid			relid;
+	Relation	rel;
+
+	mdb_batch_require();
+	mdb_attach_args_check(fcinfo);
+	PreventCommandIfReadOnly("mdbatch_attach()");
+	relid = PG_GETARG_OID(0);
+	refuse_metadata_table(relid, "attach");
+	rel = open_target(relid);
+	mdb_fitness_check_kind(rel);
+	attach(rel, mdb_attach_args_layout(rel, fcinfo));
+	relation_close(rel, NoLock);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Take the batch away from a table; what is pending is still written.
+ * Transactional.
+ */
+Datum
+mdbatch_detach(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Relation	rel;
+
+	mdb_batch_require();
+	PreventCommandIfReadOnly("mdbatch_detach()");
+	refuse_metadata_table(relid, "detach");
+	rel = open_target(relid);
+	if (!mdb_labels_is_attached(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is not attached",
+						RelationGetRelationName(rel))));
+	mdb_labels_clear(relid);
+	mdb_drop_detached(relid);
+	relation_close(rel, NoLock);
+	PG_RETURN_VOID();
 }
 
 /*
@@ -185,33 +161,23 @@ detach_former(Oid relid)
 Datum
 mdbatch_set_target(PG_FUNCTION_ARGS)
 {
-	Oid			metadata;
 	Oid			relid;
 	Relation	rel;
 
 	mdb_batch_require();
-	check_arguments(fcinfo);
+	mdb_attach_args_check_five(fcinfo);
 	PreventCommandIfReadOnly("mdbatch_set_target()");
-	relid = PG_GETARG_OID(ARG_TARGET);
-	metadata = mdb_extension_metadata_table(false);
+	relid = PG_GETARG_OID(0);
 	rel = open_target(relid);
-
-	if (relid == metadata)
+	if (relid == mdb_extension_metadata_table(false))
 	{
-		check_defaults(fcinfo);
+		mdb_attach_args_check_defaults(fcinfo);
 		detach_former(relid);
 	}
 	else
 	{
-		MdbLayout  *layout;
-
-		mdb_layout_check_kind(rel);
-		layout = layout_of_arguments(rel, fcinfo);
-
-		mdb_layout_check(rel, layout);
-		LockRelationOid(metadata, ShareUpdateExclusiveLock);
-		detach_former(relid);
-		mdb_layout_write(rel, layout);
+		mdb_fitness_check_kind(rel);
+		attach(rel, mdb_attach_args_layout_five(rel, fcinfo));
 	}
 	relation_close(rel, NoLock);
 	PG_RETURN_VOID();

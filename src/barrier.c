@@ -16,8 +16,10 @@
 
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -111,29 +113,125 @@ mdbatch_flush(PG_FUNCTION_ARGS)
 		check_unbatched(relid);
 
 	for (int i = 0; i < n; i++)
-		mdb_wait_for_flush(&barriers[i], may_see[i]);
+	{
+		int64		nrejected = mdb_wait_for_flush(&barriers[i], may_see[i]);
+
+		if (nrejected > 0)
+			ereport(WARNING,
+					(errmsg("table %s refused " INT64_FORMAT " entries for good",
+							mdb_batch(barriers[i].batch)->target, nrejected),
+					 errhint("See the table mdbatch_rejected.")));
+	}
 	PG_RETURN_INT64(total);
 }
 
-/*
- * Wait until what this session has committed into the batch of a target is
- * durably in the table.  An ERROR says that the entries stay pending.
- */
+/* ERROR unless a procedure that acknowledges may commit and wait here. */
 void
-mdb_barrier_sync(Oid relid)
+mdb_barrier_begin_sync(FunctionCallInfo fcinfo, const char *procedure)
+{
+	bool		atomic = fcinfo->context == NULL ||
+	!IsA(fcinfo->context, CallContext) ||
+	castNode(CallContext, fcinfo->context)->atomic;
+
+	if (atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("invalid transaction termination"),
+				 errdetail("%s commits, which it cannot do in a transaction block.",
+						   procedure)));
+	mdb_wait_refuse("a flush");
+}
+
+/* What such a procedure does when a batch is full: nothing may be dropped. */
+int
+mdb_barrier_on_full(void)
+{
+	return mdb_on_full == MDB_ON_FULL_WAIT ? MDB_ON_FULL_WAIT :
+		MDB_ON_FULL_ERROR;
+}
+
+static uint64
+count_rejected(int number)
+{
+	uint64		nrejected;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	nrejected = mdb_batch(number)->nrejected;
+	LWLockRelease(mdb_batch_lock(number));
+	return nrejected;
+}
+
+/* The text can quote values: it goes to the client alone, not to the log. */
+static void
+raise_rejection(const MdbBatch *batch, const MdbRejection *rejection,
+				bool may_see_error)
+{
+	ereport(ERROR,
+			(errcode(rejection->sqlstate),
+			 errmsg("table %s refused an entry for good", batch->target),
+			 may_see_error ?
+			 errdetail("It was refused with: %s", rejection->message) : 0,
+			 errdetail_log("See the table mdbatch_rejected."),
+			 errhint("The other entries have been written.")));
+}
+
+/* ERROR if one of the adds of these hashes was rejected since then. */
+static void
+check_rejections(int number, uint64 before, const uint32 *hashes, int n,
+				 bool may_see_error)
+{
+	MdbBatch   *batch = mdb_batch(number);
+	MdbRejection *kept = palloc(sizeof(batch->rejections));
+	uint64		nrejected;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	nrejected = batch->nrejected;
+	memcpy(kept, batch->rejections, sizeof(batch->rejections));
+	LWLockRelease(mdb_batch_lock(number));
+
+	for (uint64 i = before; i < nrejected; i++)
+	{
+		const MdbRejection *rejection = &kept[i % MDB_KEPT_REJECTIONS];
+
+		if (nrejected - i > MDB_KEPT_REJECTIONS)
+			continue;			/* overwritten since */
+		for (int k = 0; k < n; k++)
+			if (hashes[k] == rejection->hash)
+				raise_rejection(batch, rejection, may_see_error);
+	}
+	if (nrejected - before > MDB_KEPT_REJECTIONS)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("table %s refused entries for good, perhaps of this call",
+						batch->target),
+				 errdetail("It refused " UINT64_FORMAT " entries meanwhile, too many to tell.",
+						   nrejected - before),
+				 errhint("See the table mdbatch_rejected.")));
+	pfree(kept);
+}
+
+/*
+ * Wait until the adds of these hashes, which this session has committed, are
+ * durably in the table.  An ERROR says that they stay pending, or which was
+ * rejected.
+ */
+static void
+wait_for_adds(Oid relid, uint64 before, const uint32 *hashes, int n)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int			number = mdb_note_hold_target(MyDatabaseId, relid);
+	bool		may_see_error;
 	int64		pending;
 
 	if (number < 0)
 		return;					/* the slot went to another: it was empty */
 
+	may_see_error = mdb_rights_see_errors(relid, number);
 	PG_TRY();
 	{
 		MdbBarrier	barrier = mdb_wait_request(number, &pending);
 
-		mdb_wait_for_flush(&barrier, mdb_rights_see_errors(relid, number));
+		(void) mdb_wait_for_flush(&barrier, may_see_error);
 	}
 	PG_CATCH();
 	{
@@ -148,4 +246,24 @@ mdb_barrier_sync(Oid relid)
 		ReThrowError(error);
 	}
 	PG_END_TRY();
+	check_rejections(number, before, hashes, n, may_see_error);
+}
+
+/*
+ * The end of a procedure that acknowledges: commit its adds, and wait until
+ * they are durably in the table, or superseded, or skipped.
+ */
+void
+mdb_barrier_commit_and_wait(Oid relid)
+{
+	int			number = mdb_note_hold_target(MyDatabaseId, relid);
+	uint64		before = number < 0 ? 0 : count_rejected(number);
+	uint32	   *hashes;
+	int			n;
+
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	hashes = mdb_staging_hashes(&n);
+	SPI_commit();
+	wait_for_adds(relid, before, hashes, n);
+	SPI_finish();
 }

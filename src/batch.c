@@ -406,6 +406,7 @@ mdb_batch_define(int number, const MdbDefinition *definition,
 	}
 	batch->own_batch_size = own_batch_size;
 	batch->own_interval = own_interval;
+	batch->detached = false;
 	strlcpy(batch->target, target, sizeof(batch->target));
 	LWLockRelease(lock);
 
@@ -414,23 +415,47 @@ mdb_batch_define(int number, const MdbDefinition *definition,
 	return ref;
 }
 
-/* Let older definitions go that nothing was defined by any more. */
+/*
+ * Let older definitions go that nothing was defined by any more, and the slot
+ * of a batch that was detached and is empty.  Allowed in a commit callback.
+ */
 void
-mdb_batch_forget_definitions(int number)
+mdb_batch_tidy(int number)
 {
 	MdbBatch   *batch = &batches[number];
 
-	if (batch->oldest == batch->newest)
+	if (batch->oldest == batch->newest && !batch->detached)
 		return;
 	LWLockAcquire(mdb_lock_control(), LW_EXCLUSIVE);
 	if (take_away(number))
 	{
+		bool		leave;
+
 		LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
-		free_definitions(batch, true);
+		leave = batch->detached && is_empty(batch);
+		free_definitions(batch, !leave);
+		if (leave && pg_atomic_read_u32(&batch->account.used) == 0)
+			batch->dboid = batch->relid = InvalidOid;
 		LWLockRelease(mdb_batch_lock(number));
 		change_epoch(batch);
 	}
 	LWLockRelease(mdb_lock_control());
+}
+
+/*
+ * A target is no longer attached: its batch goes when it is empty.  Allowed
+ * in a commit callback.
+ */
+void
+mdb_batch_detach(Oid dboid, Oid relid)
+{
+	int			number = mdb_note_hold_target(dboid, relid);
+
+	if (number < 0)
+		return;
+	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+	batches[number].detached = true;
+	LWLockRelease(mdb_batch_lock(number));
 }
 
 /*

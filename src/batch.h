@@ -45,6 +45,16 @@ typedef struct MdbDefinitionHead
 StaticAssertDecl(sizeof(MdbDefinitionHead) <= MDB_HEAD_SIZE,
 				 "definition header too large");
 
+/* An entry that its target refused for good. */
+typedef struct MdbRejection
+{
+	uint32		hash;			/* of the entry */
+	int			sqlstate;
+	char		message[120];
+} MdbRejection;
+
+#define MDB_KEPT_REJECTIONS		32
+
 /* What publishing counts, spread over the processes that do it. */
 typedef union MdbStripe
 {
@@ -118,6 +128,8 @@ typedef struct MdbBatch
 	MdbReason	failed_reason;
 	int64		requested;		/* flush what arrived before */
 	bool		gone;			/* target dropped: discard */
+	bool		detached;		/* gone as soon as it is empty */
+	bool		discard_flight; /* what is in flight, unless it commits */
 	int			own_batch_size; /* 0: the setting's */
 	int64		own_interval;	/* us; 0: the setting's */
 	char		target[2 * NAMEDATALEN + 1 + 4];	/* schema.name, as last
@@ -126,6 +138,9 @@ typedef struct MdbBatch
 	/* Under the batch's lock too: in one step with what they count. */
 	uint64		nfailures;		/* never reset */
 	uint64		nflushed;		/* flushes that committed, never reset */
+	uint64		nrejected;		/* entries, never reset */
+	int64		flight_discarded;	/* entries, never reset */
+	MdbRejection rejections[MDB_KEPT_REJECTIONS];	/* the last of them */
 	MdbCounters counters;
 
 	/* A flush began or ended, or there is room.  Must be the last. */
@@ -145,11 +160,12 @@ extern int	mdb_batch_acquire(Oid dboid, Oid relid, uint64 *epoch);
 extern MdbRef mdb_batch_define(int number, const MdbDefinition *definition,
 							   int own_batch_size, int64 own_interval,
 							   const char *target);
-extern void mdb_batch_forget_definitions(int number);
+extern void mdb_batch_tidy(int number);
 extern MdbDefinitionHead *mdb_batch_definition(MdbRef ref);
 extern MdbDefinition *mdb_batch_read_definition(MdbRef ref);
 extern MdbRef mdb_batch_next_definition(const MdbBatch *batch);
 extern void mdb_batch_drop(Oid dboid, Oid relid);
+extern void mdb_batch_detach(Oid dboid, Oid relid);
 
 #define MDB_WAITING_ONE		(UINT64CONST(1) << 32)
 #define MDB_RESERVED_ONE	UINT64CONST(1)

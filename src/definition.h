@@ -51,7 +51,7 @@ typedef struct MdbDefinition
 	bool		has_merge;
 	uint16		nkeys;
 	uint16		ncolumns;		/* keys, version and carried ones */
-	int16		notify;			/* index into columns; -1: nothing */
+	AttrNumber	notify;			/* announced; InvalidAttrNumber: nothing */
 	int16		pad;
 	int64		since;			/* when it was attached: a new attachment is a
 								 * new definition */

@@ -4,8 +4,9 @@
  *
  * Model: a hook sees each object that is dropped.  A table's batch, all of a
  * database's with the extension or the database itself, are remembered and
- * given up when the drop commits; the worker discards what is pending.  The
- * extension takes the labels of its database along, in the same transaction.
+ * given up when the drop commits; the worker discards what is pending.  A
+ * table that is detached keeps its batch until it is empty.  The extension
+ * takes the labels of its database along, in the same transaction.
  *
  * DROP DATABASE calls the hook when it has locked the database and before it
  * looks for connections: the worker is stopped and none may start until the
@@ -38,6 +39,7 @@
 #include "compat.h"
 #include "drop.h"
 #include "labels.h"
+#include "note.h"
 #include "queue.h"
 #include "roster.h"
 
@@ -49,15 +51,17 @@ typedef struct Dropped
 	Oid			dboid;
 	Oid			relid;			/* InvalidOid: all of the database */
 	bool		is_database;
+	bool		is_detached;	/* the table stays, its batch goes when empty */
 } Dropped;
 
 static object_access_hook_type next_hook;
 static Dropped *drops;			/* in TopTransactionContext */
 
-static void
+static Dropped *
 remember(Oid dboid, Oid relid, bool is_database)
 {
-	Dropped    *drop = MemoryContextAlloc(TopTransactionContext, sizeof(*drop));
+	Dropped    *drop = MemoryContextAllocZero(TopTransactionContext,
+											  sizeof(*drop));
 
 	drop->next = drops;
 	drop->nest = GetCurrentTransactionNestLevel();
@@ -65,6 +69,14 @@ remember(Oid dboid, Oid relid, bool is_database)
 	drop->relid = relid;
 	drop->is_database = is_database;
 	drops = drop;
+	return drop;
+}
+
+/* A table is no longer attached, if this transaction commits. */
+void
+mdb_drop_detached(Oid relid)
+{
+	remember(MyDatabaseId, relid, false)->is_detached = true;
 }
 
 /* Does a table have a batch that must go with it? */
@@ -130,6 +142,11 @@ object_dropped(ObjectAccessType access, Oid class_id, Oid object_id,
 static void
 give_up(const Dropped *drop)
 {
+	if (drop->is_detached)
+	{
+		mdb_batch_detach(drop->dboid, drop->relid);
+		return;
+	}
 	mdb_batch_drop(drop->dboid, drop->relid);
 	if (!drop->is_database)
 	{
@@ -137,8 +154,20 @@ give_up(const Dropped *drop)
 		return;
 	}
 	for (int i = 0; i < mdb_max_batches; i++)
-		if (mdb_batch(i)->dboid == drop->dboid)
-			mdb_queue_discard(i);
+		if (mdb_batch(i)->dboid == drop->dboid && mdb_note_hold_gone(i))
+			(void) mdb_queue_discard(i);
+}
+
+/* Is what was dropped or detached there again when the transaction commits? */
+static bool
+came_back(const Dropped *drop)
+{
+	if (drop->is_database)
+		return false;
+	if (drop->is_detached)
+		return mdb_labels_is_attached(drop->relid);
+	return !OidIsValid(drop->relid) &&
+		OidIsValid(get_extension_oid("mdbatch", true));
 }
 
 static void
@@ -146,12 +175,10 @@ transaction_ends(XactEvent event, void *arg)
 {
 	bool		held = false;
 
-	/* The extension came back: what came with it stays. */
-	if (event == XACT_EVENT_PRE_COMMIT && drops != NULL &&
-		OidIsValid(get_extension_oid("mdbatch", true)))
+	if (event == XACT_EVENT_PRE_COMMIT)
 	{
 		for (Dropped **link = &drops; *link != NULL;)
-			if (!(*link)->is_database && !OidIsValid((*link)->relid))
+			if (came_back(*link))
 				*link = (*link)->next;
 			else
 				link = &(*link)->next;

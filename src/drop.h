@@ -6,5 +6,6 @@
 #define MDB_DROP_H
 
 extern void mdb_drop_register(void);
+extern void mdb_drop_detached(Oid relid);
 
 #endif							/* MDB_DROP_H */

@@ -10,9 +10,6 @@
  * key can be merged knowing nothing but their slots, and an entry can be
  * rebuilt from its bytes and its definition.
  *
- * A slot tells by itself how it merges, so that merging needs no definition,
- * allocates nothing and cannot fail: it happens in commit callbacks.
- *
  * Locking: mdb_entry_merge wants both entries protected as the caller of
  * queue.c does it; the rest works on what no other process sees.
  *
@@ -20,32 +17,11 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/tupmacs.h"
-#include "catalog/pg_type_d.h"
 #include "common/hashfn.h"
-#include "common/int.h"
-#include "utils/date.h"
-#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "entry.h"
-
-typedef struct Slot
-{
-	uint8		role;			/* MDB_SUM, MDB_MIN, MDB_MAX */
-	bool		is_float;
-	bool		is_null;
-	bool		overflow;		/* an integer sum left its range */
-	union
-	{
-		int64		i;
-		float8		f;
-	}			value;
-} Slot;
-
-StaticAssertDecl(sizeof(Slot) == MDB_SLOT_SIZE, "size of a merge slot");
 
 /* What a value looks like in an entry. */
 static inline const char *
@@ -142,38 +118,6 @@ read_value(const char **bytes, const MdbColumn *column)
 	return PointerGetDatum(copy);
 }
 
-static int64
-version_number(Oid type, Datum value)
-{
-	switch (type)
-	{
-		case INT2OID:
-			return DatumGetInt16(value);
-		case INT4OID:
-			return DatumGetInt32(value);
-		case DATEOID:
-			return DatumGetDateADT(value);
-		default:				/* bigint, timestamp, timestamptz */
-			return DatumGetInt64(value);
-	}
-}
-
-static Datum
-version_datum(Oid type, int64 version)
-{
-	switch (type)
-	{
-		case INT2OID:
-			return Int16GetDatum((int16) version);
-		case INT4OID:
-			return Int32GetDatum((int32) version);
-		case DATEOID:
-			return DateADTGetDatum((DateADT) version);
-		default:
-			return Int64GetDatum(version);
-	}
-}
-
 static inline uint32
 hash_value(const MdbColumn *column, Datum value)
 {
@@ -240,7 +184,7 @@ mdb_entry_measure(const MdbDefinition *definition, uint16 batch,
 uint32
 mdb_entry_contents(const MdbEntryShape *shape)
 {
-	return shape->nslots * sizeof(Slot) + shape->keylen + shape->vallen;
+	return shape->nslots * MDB_SLOT_SIZE + shape->keylen + shape->vallen;
 }
 
 static void
@@ -251,21 +195,11 @@ write_slots(MdbCursor *cursor, const MdbDefinition *definition,
 		 i < definition->ncolumns; i++)
 	{
 		const MdbColumn *column = &definition->columns[i];
-		Slot		slot = {0};
+		MdbSlot		slot;
 
 		if (column->role == MDB_LAST)
 			continue;
-		slot.role = column->role;
-		slot.is_null = isnull[i];
-		slot.is_float = column->type == FLOAT4OID || column->type == FLOAT8OID;
-		if (slot.is_null)
-			slot.value.i = 0;
-		else if (column->type == FLOAT4OID)
-			slot.value.f = DatumGetFloat4(values[i]);
-		else if (column->type == FLOAT8OID)
-			slot.value.f = DatumGetFloat8(values[i]);
-		else
-			slot.value.i = version_number(column->type, values[i]);
+		slot = mdb_slot_make(column, values[i], isnull[i]);
 		mdb_pool_write(cursor, &slot, sizeof(slot));
 	}
 }
@@ -292,7 +226,7 @@ mdb_entry_fill(MdbRef ref, const MdbEntryShape *shape,
 	entry->batch = batch;
 	entry->nslots = shape->nslots;
 	entry->version = version < 0 ? 0 :
-		version_number(definition->columns[version].type, values[version]);
+		mdb_slot_ordinal(definition->columns[version].type, values[version]);
 	entry->state = MDB_STAGED;
 	entry->hash_next = MDB_NO_REF;
 	entry->order_prev = entry->order_next = MDB_NO_REF;
@@ -320,32 +254,33 @@ mdb_entry_fill(MdbRef ref, const MdbEntryShape *shape,
 	}
 }
 
-static Datum
-slot_datum(const Slot *slot, Oid type)
+/* Where the values begin that are not in slots, and their null bits. */
+static const char *
+skip_slots(const char *contents, const MdbDefinition *definition)
 {
-	if (type == FLOAT4OID)
-		return Float4GetDatum((float4) slot->value.f);
-	if (type == FLOAT8OID)
-		return Float8GetDatum(slot->value.f);
-	return version_datum(type, slot->value.i);
+	for (int i = mdb_definition_carried(definition);
+		 i < definition->ncolumns; i++)
+		if (definition->columns[i].role != MDB_LAST)
+			contents += MDB_SLOT_SIZE;
+	return contents;
 }
 
 /*
  * The column values of an entry from its contents, copied out of the pool.
- * They are palloc'd.
+ * They are palloc'd.  Wide: sums in their wide type.  Otherwise a sum that
+ * does not fit its column is null, and the index of that column is returned;
+ * -1 if all fit.
  */
-void
+int
 mdb_entry_decode(const char *contents, int64 version,
-				 const MdbDefinition *definition, Datum *values, bool *isnull)
+				 const MdbDefinition *definition, bool wide,
+				 Datum *values, bool *isnull)
 {
 	int			carried = mdb_definition_carried(definition);
 	const char *slots = contents;
-	const char *bytes = contents;
+	const char *bytes = skip_slots(contents, definition);
 	const uint8 *nulls;
-
-	for (int i = carried; i < definition->ncolumns; i++)
-		if (definition->columns[i].role != MDB_LAST)
-			bytes += sizeof(Slot);
+	int			misfit = -1;
 
 	for (int i = 0; i < definition->nkeys; i++)
 	{
@@ -356,7 +291,7 @@ mdb_entry_decode(const char *contents, int64 version,
 	{
 		int			i = mdb_definition_version(definition);
 
-		values[i] = version_datum(definition->columns[i].type, version);
+		values[i] = mdb_slot_from_ordinal(definition->columns[i].type, version);
 		isnull[i] = false;
 	}
 
@@ -365,60 +300,33 @@ mdb_entry_decode(const char *contents, int64 version,
 	for (int i = carried; i < definition->ncolumns; i++)
 	{
 		const MdbColumn *column = &definition->columns[i];
+		MdbSlot		slot;
 
+		values[i] = (Datum) 0;
 		if (column->role == MDB_LAST)
 		{
 			int			bit = i - carried;
 
 			isnull[i] = (nulls[bit / BITS_PER_BYTE] &
 						 (1 << (bit % BITS_PER_BYTE))) != 0;
-			values[i] = isnull[i] ? (Datum) 0 : read_value(&bytes, column);
+			if (!isnull[i])
+				values[i] = read_value(&bytes, column);
+			continue;
 		}
-		else
+		memcpy(&slot, slots, sizeof(slot));
+		slots += sizeof(slot);
+		isnull[i] = slot.is_null;
+		if (slot.is_null)
+			continue;
+		if (wide)
+			values[i] = mdb_slot_get_wide(&slot, column);
+		else if (!mdb_slot_get(&slot, column, &values[i]))
 		{
-			Slot		slot;
-
-			memcpy(&slot, slots, sizeof(slot));
-			slots += sizeof(slot);
-			isnull[i] = slot.is_null;
-			values[i] = slot.is_null ? (Datum) 0 : slot_datum(&slot, column->type);
+			isnull[i] = true;
+			misfit = i;
 		}
 	}
-}
-
-/* Combine one slot into another of the same column; cannot fail. */
-static void
-merge_slot(Slot *into, const Slot *from)
-{
-	if (from->is_null)
-		return;
-	if (into->is_null)
-	{
-		*into = *from;
-		return;
-	}
-	if (into->role == MDB_SUM)
-	{
-		into->overflow |= from->overflow;
-		if (into->is_float)
-			into->value.f += from->value.f;
-		else if (pg_add_s64_overflow(into->value.i, from->value.i,
-									 &into->value.i))
-			into->overflow = true;
-		return;
-	}
-
-	/* An extreme; NaN is above everything, as in PostgreSQL's order. */
-	if (into->is_float)
-	{
-		bool		from_is_more = isnan(from->value.f) ||
-			(!isnan(into->value.f) && from->value.f > into->value.f);
-
-		if (from_is_more == (into->role == MDB_MAX))
-			into->value.f = from->value.f;
-	}
-	else if ((from->value.i > into->value.i) == (into->role == MDB_MAX))
-		into->value.i = from->value.i;
+	return misfit;
 }
 
 /*
@@ -435,12 +343,12 @@ mdb_entry_merge(MdbRef survivor, MdbRef other)
 	for (int i = 0; i < mdb_entry(survivor)->nslots; i++)
 	{
 		MdbCursor	at = into;
-		Slot		mine;
-		Slot		theirs;
+		MdbSlot		mine;
+		MdbSlot		theirs;
 
 		mdb_pool_read(&into, &mine, sizeof(mine));
 		mdb_pool_read(&from, &theirs, sizeof(theirs));
-		merge_slot(&mine, &theirs);
+		mdb_slot_merge(&mine, &theirs);
 		mdb_pool_write(&at, &mine, sizeof(mine));
 	}
 }

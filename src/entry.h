@@ -7,6 +7,7 @@
 
 #include "definition.h"
 #include "pool.h"
+#include "slot.h"
 
 typedef enum MdbEntryState
 {
@@ -45,8 +46,6 @@ typedef struct MdbEntry
 	int64		arrival;		/* of the key, us since 2000, unique in a batch */
 } MdbEntry;
 
-#define MDB_SLOT_SIZE	16			/* bytes of a merge slot */
-
 StaticAssertDecl(sizeof(MdbEntry) <= MDB_HEAD_SIZE, "entry header too large");
 
 /* The sizes of an entry's parts, before it is allocated. */
@@ -79,8 +78,8 @@ extern void mdb_entry_fill(MdbRef ref, const MdbEntryShape *shape,
 						   const MdbDefinition *definition,
 						   uint16 batch, MdbRef definition_ref,
 						   const Datum *values, const bool *isnull);
-extern void mdb_entry_decode(const char *contents, int64 version,
-							 const MdbDefinition *definition,
+extern int	mdb_entry_decode(const char *contents, int64 version,
+							 const MdbDefinition *definition, bool wide,
 							 Datum *values, bool *isnull);
 extern void mdb_entry_merge(MdbRef survivor, MdbRef other);
 

@@ -4,15 +4,15 @@
  *
  * Model: begin a transaction and publish it, detach entries, write them with
  * one statement as the owner of the table, restricted, tell the listeners,
- * commit.  The callback of that transaction drops the entries when it
+ * commit.  If the target refuses the data of an entry, once more: then those
+ * to blame are found and kept in mdbatch_rejected, and the rest is written.  The callback of that transaction drops the entries when it
  * commits, or puts them back when it aborts, so that each is written exactly
  * once whatever stops the worker (R26).
  *
  * Locking: what the statement takes; none of the batch's while it runs.
  *
  * Limits: a flush ends after flush_timeout at the latest, not counting the
- * commit itself, or a second later if the target's code resists.  Until a
- * refused row can be isolated, it fails the flush.
+ * commit itself, or a second later if the target's code resists.
  */
 #include "postgres.h"
 
@@ -40,11 +40,12 @@
 
 #include "due.h"
 #include "flush.h"
-#include "payload.h"
+#include "isolate.h"
+#include "note.h"
 #include "queue.h"
+#include "reject.h"
 #include "roster.h"
 #include "source.h"
-#include "statement.h"
 
 /* The flush of this process; entries are in flight while running is true. */
 static bool running = false;
@@ -53,10 +54,20 @@ static MdbFlight flight;
 static MdbOutcome outcome;
 static MdbFailure *failure;		/* NULL: interrupted, which is no failure */
 static MdbFailure failure_data;
-static bool target_is_gone;
+static bool refused;			/* by the target, for the data of an entry */
+
+/* Why entries are not written though nothing failed. */
+static enum
+{
+	NOT_GIVEN_UP,
+	GONE,						/* the table was dropped */
+	UNWANTED					/* they were discarded meanwhile */
+}			given_up;
 
 /* How much longer than its timeout a flush may take that cannot be canceled. */
 #define HARD_TIMEOUT	1000	/* ms */
+
+#define LOG_INTERVAL	(10 * USECS_PER_SEC)
 
 static TimeoutId hard_timeout;
 static volatile sig_atomic_t hard_stopped = false;
@@ -126,110 +137,86 @@ publish_transaction(void)
 			ConditionVariableBroadcast(&mdb_batch(i)->changed);
 }
 
+/* At most once every 10 s. */
 static void
-set_local(const char *name, const char *value, GucAction action)
+log_too_long(int ntoo_long)
 {
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, action,
-							 true, 0, false);
+	static TimestampTz logged = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (ntoo_long == 0 || now - logged < LOG_INTERVAL)
+		return;
+	logged = now;
+	ereport(LOG,
+			(errmsg("left %d values out of the notifications of table %s",
+					ntoo_long, mdb_batch(flight.batch)->target),
+			 errdetail("A value is too long for a payload.")));
 }
 
-/* What a target's code sees is the same whoever set what (R18). */
+/* Tell the listeners; they hear it when the transaction commits (R6, R25). */
 static void
-fix_settings(void)
+notify(const char *channel, MdbValueSet *set)
 {
-	set_local("search_path", "pg_catalog, pg_temp", GUC_ACTION_SAVE);
-	set_local("DateStyle", "ISO, YMD", GUC_ACTION_SAVE);
-	set_local("IntervalStyle", "postgres", GUC_ACTION_SAVE);
-	set_local("TimeZone", "UTC", GUC_ACTION_SAVE);
-	set_local("extra_float_digits", "1", GUC_ACTION_SAVE);
-	set_local("bytea_output", "hex", GUC_ACTION_SAVE);
-	set_local("row_security", "on", GUC_ACTION_SAVE);
-}
+	char	   *payload;
+	int			at = 0;
 
-/* Distinct values of the notify column of the rows written, counted. */
-static MdbUuidSet *
-collect_written(const MdbDefinition *definition)
-{
-	MdbUuidSet *set;
-
-	if (definition->notify < 0)
-		return NULL;
-	set = mdb_payload_uuids(SPI_processed);
-	if (getBaseType(SPI_gettypeid(SPI_tuptable->tupdesc, 1)) !=
-		definition->columns[definition->notify].type)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the announced column has another type than in the entries")));
-	for (uint64 i = 0; i < SPI_processed; i++)
+	if (set == NULL)
+		return;
+	while ((payload = mdb_payload_next(set, &at)) != NULL)
 	{
-		bool		isnull;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[i],
-										  SPI_tuptable->tupdesc, 1, &isnull);
-
-		if (!isnull)
-			mdb_payload_add_uuid(set, DatumGetUUIDP(value));
+		Async_Notify(channel, payload);
+		outcome.notifications++;
 	}
-	return set;
-}
-
-/* Tell the listeners; they hear it when the transaction commits (R6). */
-static void
-notify(const MdbDefinition *definition, const MdbUuidSet *set)
-{
-	int			n = set == NULL ? 0 : mdb_payload_count(set);
-
-	for (int i = 0; i < n; i++)
-		Async_Notify(definition->channel, mdb_payload_text(set, i));
-	outcome.notifications = n;
-	for (int i = 0; set != NULL && i < set->nuuids; i++)
+	log_too_long(set->ntoo_long);
+	for (int i = 0; i < set->nvalues; i++)
 		mdb_histogram_observe(&outcome.utilization, MDB_BATCH_UTILIZATION,
-							  set->uuids[i].count);
+							  set->values[i].count);
 }
 
+/* Keep what the target refuses, and count it. */
 static void
-check_spi(int result, int expected)
+reject(const MdbPlan *plan, Oid owner, const MdbBlame *blame)
 {
-	if (result < 0 || (expected != 0 && result != expected))
-		elog(ERROR, "unexpected result of a statement: %s",
-			 SPI_result_code_string(result));
+	mdb_reject_store(plan, owner, blame);
+	outcome.rejections = palloc0(blame->count * sizeof(MdbRejection));
+	for (int i = 0; i < blame->count; i++)
+	{
+		MdbRejection *rejection = &outcome.rejections[i];
+		const char *message = blame->errors[i]->message;
+
+		rejection->hash = mdb_entry(blame->entries[i])->hash;
+		rejection->sqlstate = blame->errors[i]->sqlerrcode;
+		strlcpy(rejection->message, message,
+				pg_mbcliplen(message, strlen(message),
+							 sizeof(rejection->message) - 1) + 1);
+	}
+	outcome.nrejected = blame->count;
+	outcome.last_rejected = outcome.rejections[blame->count - 1].sqlstate;
 }
 
-/* Write the entries as the owner, restricted (R18). */
+/* Write what is in flight; all of it, or, isolating, what the target takes. */
 static void
-write_entries(const MdbDefinition *definition, Oid owner)
+write_flight(const MdbPlan *plan, Oid owner, bool isolating)
 {
-	Oid			save_user;
-	int			save_context;
-	int			save_nestlevel;
-	MdbUuidSet *set;
-	char	   *statement;
+	MdbBlame   *blame = NULL;
+	MdbWriter	writer;
 
-	SPI_connect();
-	GetUserIdAndSecContext(&save_user, &save_context);
-	SetUserIdAndSecContext(owner, save_context | SECURITY_RESTRICTED_OPERATION);
-	save_nestlevel = NewGUCNestLevel();
-	fix_settings();
-
-	/*
-	 * No trigger may be deferred in a restricted operation: it would run at
-	 * the commit, with other rights.
-	 */
-	check_spi(SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0),
-			  SPI_OK_UTILITY);
-
-	statement = mdb_statement_make(definition);
-	debug_query_string = statement;
-	mdb_source_arm(definition, &flight, owner);
-	check_spi(SPI_execute(statement, false, 0), 0);
-	outcome.flushed = SPI_processed;
-	set = collect_written(definition);
-	mdb_source_disarm();
-	debug_query_string = NULL;
-
-	AtEOXact_GUC(false, save_nestlevel);
-	SetUserIdAndSecContext(save_user, save_context);
-	notify(definition, set);
-	SPI_finish();
+	if (plan->sqlstate != 0)
+		blame = mdb_isolate_blame_all(flight.entries, flight.count,
+									  plan->sqlstate, plan->message);
+	else
+	{
+		mdb_write_begin(&writer, plan, owner);
+		if (isolating)
+			blame = mdb_isolate(&writer, flight.entries, flight.count);
+		else
+			mdb_write_entries(&writer, flight.entries, flight.count);
+		mdb_write_end(&writer);
+		outcome.flushed = writer.written;
+		notify(plan->definition->channel, writer.announced);
+	}
+	if (blame != NULL && blame->count > 0)
+		reject(plan, owner, blame);
 }
 
 /* The owner of the target, locked for writing; InvalidOid if it is gone. */
@@ -259,46 +246,75 @@ report_activity(const MdbBatch *batch)
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 
-/* The flush's transaction, from the first lock to before the commit. */
-static void
-run_transaction(int number, MdbReason reason, int timeout)
+/*
+ * Detach entries, in the flush's transaction, which holds the batch; false if
+ * there are none any more.
+ */
+static bool
+take_off(int number, MdbReason reason)
 {
 	MdbBatch   *batch = mdb_batch(number);
 	int			max = mdb_batch_limits(batch).batch_size;
-	MdbDefinition *definition;
-	Oid			owner;
 
-	flight.entries = MemoryContextAllocHuge(TopTransactionContext,
-											max * sizeof(MdbRef));
 	memset(&outcome, 0, sizeof(outcome));
 	outcome.reason = reason;
 	outcome.started = GetCurrentTimestamp();
+	flight.count = 0;
 	publish_transaction();
+	if (mdb_note_hold_target(MyDatabaseId, batch->relid) != number)
+		return false;
+	flight.entries = MemoryContextAllocHuge(TopTransactionContext,
+											max * sizeof(MdbRef));
 	detached = true;
 	mdb_queue_detach(number, &flight, max);
-	report_activity(batch);
+	detached = flight.count > 0;
+	return detached;
+}
+
+static void
+start_timeouts(int timeout)
+{
 	enable_timeout_after(STATEMENT_TIMEOUT, timeout);
 	enable_timeout_after(hard_timeout, timeout + HARD_TIMEOUT);
+}
 
-	owner = lock_target(batch->relid);
-	if (!OidIsValid(owner) || !OidIsValid(get_extension_oid("mdbatch", true)))
-	{
-		target_is_gone = true;
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table %s does not exist", batch->target)));
-	}
-	definition = mdb_batch_read_definition(flight.definition);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	write_entries(definition, owner);
-	PopActiveSnapshot();
-
-	/* From here on nothing may cut into the commit. */
+/* From here on nothing may cut into the commit. */
+static void
+stop_timeouts(void)
+{
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	disable_timeout(hard_timeout, false);
 	CHECK_FOR_INTERRUPTS();		/* it may have fired just now */
+}
+
+/* The flush's transaction, from the first lock to before the commit. */
+static void
+run_transaction(int number, MdbReason reason, int timeout, bool isolating)
+{
+	MdbBatch   *batch = mdb_batch(number);
+	Oid			owner;
+
+	if (!take_off(number, reason))
+		return;
+	report_activity(batch);
+	start_timeouts(timeout);
+	owner = lock_target(batch->relid);
+	given_up = !OidIsValid(owner) ||
+		!OidIsValid(get_extension_oid("mdbatch", true)) ? GONE :
+		!mdb_queue_is_wanted(number) ? UNWANTED : NOT_GIVEN_UP;
+	if (given_up != NOT_GIVEN_UP)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("entries of table %s are not wanted", batch->target)));
+	PushActiveSnapshot(GetTransactionSnapshot());
+	write_flight(mdb_plan_make(mdb_batch_read_definition(flight.definition)),
+				 owner, isolating);
+	PopActiveSnapshot();
+	stop_timeouts();
 	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF || reason == MDB_SHUTDOWN)
-		set_local("synchronous_commit", "local", GUC_ACTION_LOCAL);
+		(void) set_config_option("synchronous_commit", "local", PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+								 false);
 }
 
 /*
@@ -344,7 +360,7 @@ remember_failure(const ErrorData *error, MdbReason reason)
 
 /* The transaction failed: abort it, and keep the reason in the books. */
 static void
-recover(int number, MdbReason reason, MemoryContext context)
+recover(int number, MdbReason reason, bool isolating, MemoryContext context)
 {
 	MdbBatch   *batch = mdb_batch(number);
 	ErrorData  *error;
@@ -358,7 +374,8 @@ recover(int number, MdbReason reason, MemoryContext context)
 	error = CopyErrorData();
 	FlushErrorState();
 
-	if (!was_interrupted(error) && !target_is_gone)
+	refused = !isolating && mdb_isolate_blames_data(error->sqlerrcode);
+	if (!was_interrupted(error) && given_up == NOT_GIVEN_UP && !refused)
 	{
 		remember_failure(error, reason);
 		log_failure(batch, error);
@@ -371,10 +388,66 @@ recover(int number, MdbReason reason, MemoryContext context)
 		mdb_queue_put_back(&flight, failure);
 	}
 	AbortCurrentTransaction();
-	if (target_is_gone)
-		mdb_queue_discard(number);
+	if (given_up == GONE && mdb_note_hold_target(MyDatabaseId,
+												 batch->relid) == number)
+		(void) mdb_queue_discard(number);
+	mdb_note_clear();
 	FreeErrorData(error);
 	RESUME_INTERRUPTS();
+}
+
+/* The log tells what became of entries, but never their values. */
+static void
+log_rejections(const MdbBatch *batch)
+{
+	if (outcome.nrejected > 0)
+		ereport(LOG,
+				(errmsg("table %s refused %d entries for good",
+						batch->target, outcome.nrejected),
+				 errdetail("The last one was refused with SQLSTATE %s.",
+						   unpack_sql_state(outcome.last_rejected)),
+				 errhint("See the table mdbatch_rejected.")));
+}
+
+/* One transaction.  False if it failed, was refused or interrupted. */
+static bool
+flush_once(int number, MdbReason reason, int timeout, bool isolating)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool ok = true;
+
+	failure = NULL;
+	refused = false;
+	given_up = NOT_GIVEN_UP;
+	PG_TRY();
+	{
+		running = true;
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		run_transaction(number, reason, timeout, isolating);
+		CommitTransactionCommand();
+		running = false;
+		QueryCancelPending = false; /* it came too late */
+	}
+	PG_CATCH();
+	{
+		running = false;
+		ok = false;
+		recover(number, reason, isolating, context);
+	}
+	PG_END_TRY();
+	mdb_roster_publish_vxid(false);
+	MemoryContextSwitchTo(context);
+	return ok;
+}
+
+static void
+set_timeout(const char *name, int ms)
+{
+	char		value[32];
+
+	snprintf(value, sizeof(value), "%d", ms);
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /*
@@ -384,41 +457,27 @@ recover(int number, MdbReason reason, MemoryContext context)
 bool
 mdb_flush_batch(int number, MdbReason reason, int timeout, int lock_timeout)
 {
-	MemoryContext context = CurrentMemoryContext;
-	char		value[32];
-	volatile bool ok = true;
+	TimestampTz stop = GetCurrentTimestamp() + timeout * INT64CONST(1000);
+	bool		ok;
 
-	snprintf(value, sizeof(value), "%d", lock_timeout);
-	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
+	set_timeout("lock_timeout", lock_timeout);
 
 	/* The deadlock detector comes first: it may untangle the queue (R13). */
-	snprintf(value, sizeof(value), "%d", Max(1, Min(1000, lock_timeout / 2)));
-	SetConfigOption("deadlock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
-	failure = NULL;
-	target_is_gone = false;
+	set_timeout("deadlock_timeout", Max(1, Min(1000, lock_timeout / 2)));
 
-	PG_TRY();
+	ok = flush_once(number, reason, timeout, false);
+	if (!ok && refused)
 	{
-		running = true;
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		run_transaction(number, reason, timeout);
-		CommitTransactionCommand();
-		running = false;
-		QueryCancelPending = false; /* it came too late */
-	}
-	PG_CATCH();
-	{
-		running = false;
-		ok = false;
-		recover(number, reason, context);
-	}
-	PG_END_TRY();
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														   stop);
 
-	mdb_roster_publish_vxid(false);
-	MemoryContextSwitchTo(context);
+		ok = flush_once(number, reason, Max(left, 1), true);
+	}
 	if (ok)
-		mdb_batch_forget_definitions(number);
+	{
+		log_rejections(mdb_batch(number));
+		mdb_batch_tidy(number);
+	}
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return ok;

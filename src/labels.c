@@ -4,7 +4,7 @@
  *
  * Model: a label of the provider "mdbatch" on the table says what concerns it
  * as a whole, one on each of its columns what that column is in an entry.
- * Both are JSON objects.  So an attachment follows renames, goes with DROP,
+ * (label.c has their form).  So an attachment follows renames, goes with DROP,
  * rolls back, and is dumped with its table.  The table's label counts the
  * columns that must have labels, so that a dropped one is noticed.
  *
@@ -23,6 +23,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_seclabel.h"
@@ -33,128 +34,10 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
-#include "utils/json.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
 #include "extension.h"
 #include "labels.h"
-
-#define PROVIDER	"mdbatch"
-
-static void
-bad_label(const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid label of provider \"%s\"", PROVIDER),
-			 errdetail_internal("%s", detail),
-			 errhint("Use %s() to attach a table.", "mdbatch_set_target")));
-}
-
-/* A field of a label; false if it is not there, ERROR if of another type. */
-static bool
-get_field(Jsonb *label, const char *name, enum jbvType type, JsonbValue *value)
-{
-	if (getKeyJsonValueFromContainer(&label->root, name, strlen(name),
-									 value) == NULL)
-		return false;
-	if (value->type != type)
-		bad_label(_("A field has the wrong type."));
-	return true;
-}
-
-static bool
-get_flag(Jsonb *label, const char *name)
-{
-	JsonbValue	value;
-
-	return get_field(label, name, jbvBool, &value) && value.val.boolean;
-}
-
-static int64
-get_number(Jsonb *label, const char *name)
-{
-	JsonbValue	value;
-	int64		number;
-
-	if (!get_field(label, name, jbvNumeric, &value))
-		return 0;
-	number = DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											   NumericGetDatum(value.val.numeric)));
-	if (!DatumGetBool(DirectFunctionCall2(numeric_eq,
-										  NumericGetDatum(value.val.numeric),
-										  NumericGetDatum(int64_to_numeric(number)))))
-		bad_label(_("A number is not an integer."));
-	return number;
-}
-
-static Jsonb *
-parse(const char *text)
-{
-	Jsonb	   *label = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-														   CStringGetDatum(text)));
-
-	if (!JB_ROOT_IS_OBJECT(label))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("label of provider \"%s\" must be a JSON object",
-						PROVIDER)));
-	return label;
-}
-
-static void
-parse_table(const char *text, MdbTableLabel *label)
-{
-	Jsonb	   *json = parse(text);
-	JsonbValue	value;
-	int64		nkeys;
-	int64		ncarried;
-
-	memset(label, 0, sizeof(*label));
-	label->metadata = get_flag(json, "metadata");
-	label->has_version = get_flag(json, "version");
-	label->nkeys = nkeys = get_number(json, "key");
-	label->ncarried = ncarried = get_number(json, "columns");
-	label->since = get_number(json, "since");
-
-	if (!get_field(json, "mode", jbvString, &value))
-		bad_label(_("The mode is missing."));
-	if (value.val.string.len == 6 &&
-		strncmp(value.val.string.val, "upsert", 6) == 0)
-		label->mode = MDB_UPSERT;
-	else if (value.val.string.len == 6 &&
-			 strncmp(value.val.string.val, "update", 6) == 0)
-		label->mode = MDB_UPDATE;
-	else
-		bad_label(_("The mode must be \"upsert\" or \"update\"."));
-
-	if (get_field(json, "channel", jbvString, &value))
-	{
-		if (value.val.string.len == 0 || value.val.string.len >= NAMEDATALEN)
-			bad_label(_("The channel must have 1 to 63 bytes."));
-		memcpy(label->channel, value.val.string.val, value.val.string.len);
-	}
-	if (nkeys < 1 || nkeys > INDEX_MAX_KEYS ||
-		ncarried < 0 || ncarried > MaxHeapAttributeNumber)
-		bad_label(_("The number of columns is out of range."));
-}
-
-static void
-parse_column(const char *text, MdbColumnLabel *label)
-{
-	Jsonb	   *json = parse(text);
-	int64		key = get_number(json, "key");
-	int64		carried = get_number(json, "column");
-	bool		version = get_flag(json, "version");
-
-	if ((key > 0) + (carried > 0) + version != 1 ||
-		key > INDEX_MAX_KEYS || carried > MaxAttrNumber)
-		bad_label(_("A column is one of key, version, or column."));
-	label->role = key > 0 ? MDB_KEY : version ? MDB_VERSION : MDB_LAST;
-	label->position = key > 0 ? key : carried;
-	label->notify = get_flag(json, "notify");
-}
 
 static ObjectAddress
 address(Oid relid, AttrNumber attnum)
@@ -167,27 +50,27 @@ address(Oid relid, AttrNumber attnum)
 
 /* The label of a table; false if it has none. */
 bool
-mdb_label_read_table(Oid relid, MdbTableLabel *label)
+mdb_labels_read_table(Oid relid, MdbTableLabel *label)
 {
 	ObjectAddress object = address(relid, 0);
-	char	   *text = GetSecurityLabel(&object, PROVIDER);
+	char	   *text = GetSecurityLabel(&object, MDB_PROVIDER);
 
 	if (text == NULL)
 		return false;
-	parse_table(text, label);
+	mdb_label_parse_table(text, label);
 	return true;
 }
 
 /* The label of a column; false if it has none. */
 bool
-mdb_label_read_column(Oid relid, AttrNumber attnum, MdbColumnLabel *label)
+mdb_labels_read_column(Oid relid, AttrNumber attnum, MdbColumnLabel *label)
 {
 	ObjectAddress object = address(relid, attnum);
-	char	   *text = GetSecurityLabel(&object, PROVIDER);
+	char	   *text = GetSecurityLabel(&object, MDB_PROVIDER);
 
 	if (text == NULL)
 		return false;
-	parse_column(text, label);
+	mdb_label_parse_column(text, label);
 	return true;
 }
 
@@ -204,49 +87,22 @@ invalidate(Oid relid)
 
 /* Label a table, whose lock the caller has; not checked here. */
 void
-mdb_label_write_table(Oid relid, const MdbTableLabel *label)
+mdb_labels_write_table(Oid relid, const MdbTableLabel *label)
 {
 	ObjectAddress object = address(relid, 0);
-	StringInfoData text;
 
-	initStringInfo(&text);
-	appendStringInfo(&text, "{\"mode\": \"%s\", \"key\": %d, \"columns\": %d, "
-					 "\"since\": " INT64_FORMAT,
-					 label->mode == MDB_UPSERT ? "upsert" : "update",
-					 label->nkeys, label->ncarried, label->since);
-	if (label->metadata)
-		appendStringInfoString(&text, ", \"metadata\": true");
-	if (label->has_version)
-		appendStringInfoString(&text, ", \"version\": true");
-	if (label->channel[0] != '\0')
-	{
-		appendStringInfoString(&text, ", \"channel\": ");
-		escape_json(&text, label->channel);
-	}
-	appendStringInfoChar(&text, '}');
-	SetSecurityLabel(&object, PROVIDER, text.data);
+	SetSecurityLabel(&object, MDB_PROVIDER, mdb_label_format_table(label));
 	invalidate(relid);
 }
 
 /* Label a column of a table, whose lock the caller has. */
 void
-mdb_label_write_column(Oid relid, AttrNumber attnum,
+mdb_labels_write_column(Oid relid, AttrNumber attnum,
 					   const MdbColumnLabel *label)
 {
 	ObjectAddress object = address(relid, attnum);
-	StringInfoData text;
 
-	initStringInfo(&text);
-	if (label->role == MDB_VERSION)
-		appendStringInfoString(&text, "{\"version\": true");
-	else
-		appendStringInfo(&text, "{\"%s\": %d",
-						 label->role == MDB_KEY ? "key" : "column",
-						 label->position);
-	if (label->notify)
-		appendStringInfoString(&text, ", \"notify\": true");
-	appendStringInfoChar(&text, '}');
-	SetSecurityLabel(&object, PROVIDER, text.data);
+	SetSecurityLabel(&object, MDB_PROVIDER, mdb_label_format_column(label));
 }
 
 /*
@@ -273,7 +129,7 @@ walk_labels(bool (*visit) (Oid relid, int subid, const char *text, void *state),
 										 RelationGetDescr(catalog), &isnull);
 
 		if (form->classoid == RelationRelationId &&
-			strcmp(TextDatumGetCString(provider), PROVIDER) == 0)
+			strcmp(TextDatumGetCString(provider), MDB_PROVIDER) == 0)
 			done = visit(form->objoid, form->objsubid,
 						 TextDatumGetCString(label), state);
 	}
@@ -288,7 +144,7 @@ visit_metadata(Oid relid, int subid, const char *text, void *state)
 
 	if (subid != 0)
 		return false;
-	parse_table(text, &label);
+	mdb_label_parse_table(text, &label);
 	if (!label.metadata)
 		return false;
 	*(Oid *) state = relid;
@@ -312,7 +168,7 @@ visit_clear(Oid relid, int subid, const char *text, void *state)
 
 	if (OidIsValid(*(Oid *) state) && *(Oid *) state != relid)
 		return false;
-	SetSecurityLabel(&object, PROVIDER, NULL);
+	SetSecurityLabel(&object, MDB_PROVIDER, NULL);
 	CacheInvalidateRelcacheByRelid(relid);
 	return false;
 }
@@ -322,7 +178,19 @@ void
 mdb_labels_clear(Oid relid)
 {
 	walk_labels(visit_clear, &relid);
+	CommandCounterIncrement();
 	invalidate(relid);
+}
+
+/* Is a table attached, or the metadata target since no other is? */
+bool
+mdb_labels_is_attached(Oid relid)
+{
+	MdbTableLabel label;
+
+	return mdb_labels_read_table(relid, &label) ||
+		(relid == mdb_extension_metadata_table(true) &&
+		 !OidIsValid(mdb_labels_metadata_target()));
 }
 
 /* Take all labels off, with the extension. */
@@ -334,15 +202,11 @@ mdb_labels_clear_all(void)
 	walk_labels(visit_clear, &all);
 }
 
-/* May the current role attach tables, and so write labels? */
+/* May the current role call a function that attaches? */
 static void
-check_right_to_attach(void)
+check_right_to_call(const char *name, int nargs, const Oid *argtypes)
 {
-	Oid			arguments[] = {REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID,
-	NAMEOID, TEXTOID, TEXTOID};
-	Oid			function = mdb_extension_function("mdbatch_set_target",
-												  lengthof(arguments),
-												  arguments);
+	Oid			function = mdb_extension_function(name, nargs, argtypes);
 	AclResult	result;
 
 	if (!OidIsValid(function))
@@ -353,7 +217,28 @@ check_right_to_attach(void)
 				 errhint("Use CREATE EXTENSION to install it.")));
 	result = pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE);
 	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_FUNCTION, "mdbatch_set_target");
+		aclcheck_error(result, OBJECT_FUNCTION, name);
+}
+
+/* May the current role attach tables, and so write labels? */
+static void
+check_right_to_attach(void)
+{
+	static const Oid arguments[] = {REGCLASSOID, NAMEARRAYOID, NAMEOID,
+		NAMEARRAYOID, JSONBOID, TEXTOID, TEXTOID, NAMEOID, INT4OID,
+	INTERVALOID};
+
+	check_right_to_call("mdbatch_attach", lengthof(arguments), arguments);
+}
+
+/* May the current role point mdbatch_add at tables? */
+static void
+check_right_to_mark(void)
+{
+	static const Oid arguments[] = {REGCLASSOID, NAMEOID, NAMEOID, NAMEOID,
+	NAMEOID, NAMEOID, TEXTOID, TEXTOID};
+
+	check_right_to_call("mdbatch_set_target", lengthof(arguments), arguments);
 }
 
 static void
@@ -363,6 +248,7 @@ check_marks(Oid relid, const MdbTableLabel *label)
 
 	if (!label->metadata)
 		return;
+	check_right_to_mark();
 	LockRelationOid(mdb_extension_metadata_table(false),
 					ShareUpdateExclusiveLock);
 	marked = mdb_labels_metadata_target();
@@ -386,7 +272,7 @@ check_label(const ObjectAddress *object, const char *text)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("label provider \"%s\" labels tables and their columns only",
-						PROVIDER)));
+						MDB_PROVIDER)));
 	relkind = get_rel_relkind(object->objectId);
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
@@ -394,9 +280,9 @@ check_label(const ObjectAddress *object, const char *text)
 				 errmsg("\"%s\" is not an ordinary or partitioned table",
 						get_rel_name(object->objectId))));
 	if (text != NULL && object->objectSubId == 0)
-		parse_table(text, &table);
+		mdb_label_parse_table(text, &table);
 	else if (text != NULL)
-		parse_column(text, &column);
+		mdb_label_parse_column(text, &column);
 
 	if (IsBinaryUpgrade)
 		return;
@@ -414,5 +300,5 @@ check_label(const ObjectAddress *object, const char *text)
 void
 mdb_labels_register(void)
 {
-	register_label_provider(PROVIDER, check_label);
+	register_label_provider(MDB_PROVIDER, check_label);
 }

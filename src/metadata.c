@@ -14,49 +14,27 @@
 
 #include "access/tupmacs.h"
 #include "catalog/pg_type_d.h"
-#include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/rls.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "barrier.h"
-#include "batch.h"
 #include "compat.h"
 #include "enqueue.h"
-#include "entry.h"
-#include "note.h"
-#include "rights.h"
-#include "snapshot.h"
+#include "metadata.h"
 
 PG_FUNCTION_INFO_V1(mdbatch_add);
 PG_FUNCTION_INFO_V1(mdbatch_add_many);
 PG_FUNCTION_INFO_V1(mdbatch_add_sync);
-PG_FUNCTION_INFO_V1(mdbatch_pending);
 
-/* The columns of an entry, as the definition has them. */
-enum
-{
-	AGENT_ID,
-	KEY,
-	COLLECTED_AT,
-	VALUE,
-	ERROR_TEXT,
-	NCOLUMNS
-};
-
-static const char *const array_names[NCOLUMNS] = {
-	[AGENT_ID] = "agent_ids",
-	[KEY] = "keys",
-	[COLLECTED_AT] = "collected_at",
-	[VALUE] = "vals",
-	[ERROR_TEXT] = "errors"
+static const char *const array_names[MDB_METADATA_COLUMNS] = {
+	[MDB_METADATA_AGENT] = "agent_ids",
+	[MDB_METADATA_KEY] = "keys",
+	[MDB_METADATA_TIME] = "collected_at",
+	[MDB_METADATA_VALUE] = "vals",
+	[MDB_METADATA_ERROR] = "errors"
 };
 
 /* An array on its way from its first to its last element. */
@@ -70,7 +48,7 @@ typedef struct Walk
 
 typedef struct Input
 {
-	Walk		walks[NCOLUMNS];
+	Walk		walks[MDB_METADATA_COLUMNS];
 	int			count;
 	MdbTarget  *target;
 } Input;
@@ -154,7 +132,7 @@ required(Walk *walk, int column, int typlen, bool typbyval, char typalign)
 static Datum
 coerce(const MdbTarget *target, int column, Datum value)
 {
-	int32		typmod = target->typmods[column];
+	int32		typmod = TupleDescAttr(target->row, column)->atttypmod;
 
 	if (typmod < (int32) VARHDRSZ ||
 		VARSIZE_ANY_EXHDR(DatumGetPointer(value)) <= (Size) (typmod - VARHDRSZ))
@@ -172,7 +150,7 @@ next_entry(void *state, int number, Datum *values, bool *isnull)
 
 	if (number == 0)
 	{
-		for (int i = 0; i < NCOLUMNS; i++)
+		for (int i = 0; i < MDB_METADATA_COLUMNS; i++)
 		{
 			walks[i].number = 0;
 			if (walks[i].array != NULL)
@@ -180,42 +158,42 @@ next_entry(void *state, int number, Datum *values, bool *isnull)
 		}
 	}
 
-	memset(isnull, false, NCOLUMNS * sizeof(bool));
-	values[AGENT_ID] = required(&walks[AGENT_ID], AGENT_ID, UUID_LEN, false,
+	memset(isnull, false, MDB_METADATA_COLUMNS * sizeof(bool));
+	values[MDB_METADATA_AGENT] = required(&walks[MDB_METADATA_AGENT], MDB_METADATA_AGENT, UUID_LEN, false,
 								TYPALIGN_CHAR);
-	values[KEY] = required(&walks[KEY], KEY, -1, false, TYPALIGN_INT);
-	values[VALUE] = required(&walks[VALUE], VALUE, -1, false, TYPALIGN_INT);
-	values[COLLECTED_AT] = required(&walks[COLLECTED_AT], COLLECTED_AT,
+	values[MDB_METADATA_KEY] = required(&walks[MDB_METADATA_KEY], MDB_METADATA_KEY, -1, false, TYPALIGN_INT);
+	values[MDB_METADATA_VALUE] = required(&walks[MDB_METADATA_VALUE], MDB_METADATA_VALUE, -1, false, TYPALIGN_INT);
+	values[MDB_METADATA_TIME] = required(&walks[MDB_METADATA_TIME], MDB_METADATA_TIME,
 									sizeof(TimestampTz), FLOAT8PASSBYVAL,
 									TYPALIGN_DOUBLE);
-	if (!next_element(&walks[ERROR_TEXT], -1, false, TYPALIGN_INT,
-					  &values[ERROR_TEXT]))
-		values[ERROR_TEXT] = CStringGetTextDatum("");
+	if (!next_element(&walks[MDB_METADATA_ERROR], -1, false, TYPALIGN_INT,
+					  &values[MDB_METADATA_ERROR]))
+		values[MDB_METADATA_ERROR] = CStringGetTextDatum("");
 
-	if (VARSIZE_ANY_EXHDR(DatumGetPointer(values[KEY])) == 0)
+	if (VARSIZE_ANY_EXHDR(DatumGetPointer(values[MDB_METADATA_KEY])) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				 errmsg("key must not be empty")));
-	values[KEY] = coerce(input->target, KEY, values[KEY]);
-	values[VALUE] = coerce(input->target, VALUE, values[VALUE]);
-	values[ERROR_TEXT] = coerce(input->target, ERROR_TEXT, values[ERROR_TEXT]);
+	values[MDB_METADATA_KEY] = coerce(input->target, MDB_METADATA_KEY, values[MDB_METADATA_KEY]);
+	values[MDB_METADATA_VALUE] = coerce(input->target, MDB_METADATA_VALUE, values[MDB_METADATA_VALUE]);
+	values[MDB_METADATA_ERROR] = coerce(input->target, MDB_METADATA_ERROR, values[MDB_METADATA_ERROR]);
 }
 
 /* The arguments that all functions share, from the second one on. */
 static void
 take_arrays(Input *input, FunctionCallInfo fcinfo)
 {
-	take_array(input, KEY, fcinfo, 1);
-	take_array(input, VALUE, fcinfo, 2);
+	take_array(input, MDB_METADATA_KEY, fcinfo, 1);
+	take_array(input, MDB_METADATA_VALUE, fcinfo, 2);
 	if (PG_ARGISNULL(3))
-		input->walks[ERROR_TEXT].all = CStringGetTextDatum("");
+		input->walks[MDB_METADATA_ERROR].all = CStringGetTextDatum("");
 	else
-		take_array(input, ERROR_TEXT, fcinfo, 3);
+		take_array(input, MDB_METADATA_ERROR, fcinfo, 3);
 	if (PG_ARGISNULL(4))
-		input->walks[COLLECTED_AT].all =
+		input->walks[MDB_METADATA_TIME].all =
 			TimestampTzGetDatum(GetCurrentTimestamp());
 	else
-		take_array(input, COLLECTED_AT, fcinfo, 4);
+		take_array(input, MDB_METADATA_TIME, fcinfo, 4);
 }
 
 /* One agent and four arrays. */
@@ -227,7 +205,7 @@ take_one_agent(FunctionCallInfo fcinfo)
 	input.count = -1;
 	if (PG_ARGISNULL(0))
 		null_not_allowed("agent_id");
-	input.walks[AGENT_ID].all = PG_GETARG_DATUM(0);
+	input.walks[MDB_METADATA_AGENT].all = PG_GETARG_DATUM(0);
 	take_arrays(&input, fcinfo);
 	return input;
 }
@@ -259,7 +237,7 @@ mdbatch_add_many(PG_FUNCTION_ARGS)
 
 	mdb_enqueue_begin("mdbatch_add_many()");
 	input.count = -1;
-	take_array(&input, AGENT_ID, fcinfo, 0);
+	take_array(&input, MDB_METADATA_AGENT, fcinfo, 0);
 	take_arrays(&input, fcinfo);
 	PG_RETURN_INT32(enqueue(&input, mdb_on_full));
 }
@@ -271,94 +249,12 @@ mdbatch_add_many(PG_FUNCTION_ARGS)
 Datum
 mdbatch_add_sync(PG_FUNCTION_ARGS)
 {
-	bool		atomic = fcinfo->context == NULL ||
-	!IsA(fcinfo->context, CallContext) ||
-	castNode(CallContext, fcinfo->context)->atomic;
 	Input		input;
-	Oid			relid;
 
 	mdb_enqueue_begin("mdbatch_add_sync()");
-	if (atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("invalid transaction termination"),
-				 errdetail("mdbatch_add_sync() commits, which it cannot do in a transaction block.")));
-	mdb_wait_refuse("a flush");
+	mdb_barrier_begin_sync(fcinfo, "mdbatch_add_sync()");
 	input = take_one_agent(fcinfo);
-
-	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	(void) enqueue(&input, mdb_on_full == MDB_ON_FULL_WAIT ?
-				   MDB_ON_FULL_WAIT : MDB_ON_FULL_ERROR);
-	relid = input.target->relid;
-	SPI_commit();
-	mdb_barrier_sync(relid);
-	SPI_finish();
+	(void) enqueue(&input, mdb_barrier_on_full());
+	mdb_barrier_commit_and_wait(input.target->relid);
 	PG_RETURN_VOID();
-}
-
-static void
-check_right_to_see(const MdbTarget *target, const MdbDefinition *definition)
-{
-	if (!mdb_rights_see_pending(definition))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for table %s",
-						get_rel_name(target->relid)),
-				 errdetail("Looking at what is pending needs SELECT on the columns of an entry.")));
-	if (check_enable_rls(target->relid, InvalidOid, true) == RLS_ENABLED)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot look at what is pending for table \"%s\"",
-						get_rel_name(target->relid)),
-				 errdetail("Row-level security applies to role \"%s\".",
-						   GetUserNameFromId(GetUserId(), false))));
-}
-
-/* What waits for the metadata target, in flush order. */
-Datum
-mdbatch_pending(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MdbTarget  *target;
-	MdbSnapshot snapshot;
-	MdbDefinition *definition = NULL;
-	MdbRef		definition_ref = MDB_NO_REF;
-	int			number;
-
-	mdb_batch_require();
-	target = mdb_target_metadata();
-	check_right_to_see(target, target->definition);
-	InitMaterializedSRF(fcinfo, 0);
-	number = mdb_note_hold_target(MyDatabaseId, target->relid);
-	if (number < 0)
-		return (Datum) 0;
-
-	snapshot = mdb_snapshot_take(number);
-	for (int i = 0; i < snapshot.count; i++)
-	{
-		const MdbSnapshotEntry *entry = &snapshot.entries[i];
-		Datum		values[NCOLUMNS];
-		bool		isnull[NCOLUMNS];
-		Datum		row[6];
-		bool		nulls[6] = {0};
-
-		if (entry->definition != definition_ref)
-		{
-			definition_ref = entry->definition;
-			definition = mdb_batch_read_definition(definition_ref);
-			check_right_to_see(target, definition);
-		}
-		if (!definition->metadata)
-			continue;
-		mdb_entry_decode(entry->contents, entry->version, definition,
-						 values, isnull);
-		row[0] = values[AGENT_ID];
-		row[1] = values[KEY];
-		row[2] = values[VALUE];
-		row[3] = values[ERROR_TEXT];
-		row[4] = values[COLLECTED_AT];
-		row[5] = BoolGetDatum(entry->in_flight);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
-	}
-	return (Datum) 0;
 }

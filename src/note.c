@@ -138,6 +138,19 @@ mdb_note_hold_target(Oid dboid, Oid relid)
 	return number;
 }
 
+/*
+ * Hold a batch whose target is gone, to discard it; false if the slot is
+ * another's by now.
+ */
+bool
+mdb_note_hold_gone(int number)
+{
+	uint64		epoch = pg_atomic_read_u64(&mdb_batch(number)->epoch);
+
+	return epoch != 0 && mdb_note_hold(number, epoch) &&
+		mdb_batch(number)->gone;
+}
+
 /* Tell that this transaction has reserved places in a batch that it holds. */
 void
 mdb_note_reserved(int number)

@@ -12,6 +12,7 @@ extern void mdb_note_attach(void);
 
 extern bool mdb_note_hold(int number, uint64 epoch);
 extern int	mdb_note_hold_target(Oid dboid, Oid relid);
+extern bool mdb_note_hold_gone(int number);
 extern void mdb_note_reserved(int number);
 extern void mdb_note_unreserved(void);
 extern void mdb_note_committing(void);

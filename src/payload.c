@@ -2,98 +2,144 @@
  * payload.c
  *		Values to notification payloads and back.
  *
- * Model: pure.  A set collects the distinct uuids of a batch in order of
- * first appearance and counts each; its payloads are 363 uuids of 22
- * characters each, the rest in the last (R6).
+ * Model: pure.  A set collects the distinct values of a batch in order of
+ * first appearance and counts each.  Payloads of uuids are 363 of them, 22
+ * characters each, the rest in the last (R6); those of strings are JSON arrays
+ * of as many as fit (R25).
  *
  * Locking: none.
  *
- * Limits: everything lives in the memory context that was current when the
- * set was made.
+ * Limits: a string that no payload takes is left out and counted.  Everything
+ * lives in the memory context that was current when the set was made.
  */
 #include "postgres.h"
 
 #include "common/base64.h"
 #include "common/hashfn.h"
+#include "lib/stringinfo.h"
+#include "utils/json.h"
 
 #include "payload.h"
 
-typedef struct UuidIndexEntry
+typedef struct Bytes
 {
-	pg_uuid_t	uuid;
+	const char *bytes;
+	uint32		len;
+} Bytes;
+
+typedef struct ValueIndexEntry
+{
+	Bytes		key;
 	int			position;		/* in the set's array */
 	char		status;
-} UuidIndexEntry;
+} ValueIndexEntry;
 
-#define SH_PREFIX uuidindex
-#define SH_ELEMENT_TYPE UuidIndexEntry
-#define SH_KEY_TYPE pg_uuid_t
-#define SH_KEY uuid
-#define SH_HASH_KEY(tb, key) hash_bytes(key.data, UUID_LEN)
-#define SH_EQUAL(tb, a, b) (memcmp(a.data, b.data, UUID_LEN) == 0)
+#define SH_PREFIX valueindex
+#define SH_ELEMENT_TYPE ValueIndexEntry
+#define SH_KEY_TYPE Bytes
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) \
+	hash_bytes((const unsigned char *) key.bytes, key.len)
+#define SH_EQUAL(tb, a, b) \
+	(a.len == b.len && memcmp(a.bytes, b.bytes, a.len) == 0)
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* An empty set with room for about as many uuids. */
-MdbUuidSet *
-mdb_payload_uuids(int expected)
+/* An empty set with room for about as many values. */
+MdbValueSet *
+mdb_payload_set(bool uuids, int expected)
 {
-	MdbUuidSet *set = palloc(sizeof(MdbUuidSet));
+	MdbValueSet *set = palloc0(sizeof(MdbValueSet));
 
-	set->nuuids = 0;
+	set->uuids = uuids;
 	set->allocated = Max(expected, 16);
-	set->uuids = palloc(set->allocated * sizeof(MdbUuidCount));
-	set->index = uuidindex_create(CurrentMemoryContext, set->allocated, NULL);
+	set->values = palloc(set->allocated * sizeof(MdbValue));
+	set->index = valueindex_create(CurrentMemoryContext, set->allocated, NULL);
 	return set;
 }
 
-/* Add a uuid, or count it once more. */
+/* Add a value, which is kept as it is, or count it once more. */
 void
-mdb_payload_add_uuid(MdbUuidSet *set, const pg_uuid_t *uuid)
+mdb_payload_add(MdbValueSet *set, const char *bytes, uint32 len)
 {
+	Bytes		key = {bytes, len};
 	bool		found;
-	UuidIndexEntry *entry = uuidindex_insert(set->index, *uuid, &found);
+	ValueIndexEntry *entry = valueindex_insert(set->index, key, &found);
 
 	if (!found)
 	{
-		if (set->nuuids == set->allocated)
+		if (set->nvalues == set->allocated)
 		{
 			set->allocated *= 2;
-			set->uuids = repalloc(set->uuids,
-								  set->allocated * sizeof(MdbUuidCount));
+			set->values = repalloc(set->values,
+								   set->allocated * sizeof(MdbValue));
 		}
-		entry->position = set->nuuids++;
-		set->uuids[entry->position].uuid = *uuid;
-		set->uuids[entry->position].count = 0;
+		entry->position = set->nvalues++;
+		set->values[entry->position].bytes = bytes;
+		set->values[entry->position].len = len;
+		set->values[entry->position].count = 0;
 	}
-	set->uuids[entry->position].count++;
+	set->values[entry->position].count++;
 }
 
-/* How many payloads the set makes. */
-int
-mdb_payload_count(const MdbUuidSet *set)
+static char *
+next_uuids(const MdbValueSet *set, int *at)
 {
-	return (set->nuuids + MDB_UUIDS_PER_PAYLOAD - 1) / MDB_UUIDS_PER_PAYLOAD;
-}
+	int			n = Min(set->nvalues - *at, MDB_UUIDS_PER_PAYLOAD);
+	char	   *text;
 
-/* Payload number 0 to count - 1, palloc'd. */
-char *
-mdb_payload_text(const MdbUuidSet *set, int number)
-{
-	int			first = number * MDB_UUIDS_PER_PAYLOAD;
-	int			n = Min(set->nuuids - first, MDB_UUIDS_PER_PAYLOAD);
+	if (n == 0)
+		return NULL;
 
 	/* The encoder pads each uuid with "==", which the next one overwrites. */
-	char	   *text = palloc(n * MDB_UUID_CHARS + 3);
-
+	text = palloc(n * MDB_UUID_CHARS + 3);
 	for (int i = 0; i < n; i++)
-		(void) pg_b64_encode((const char *) set->uuids[first + i].uuid.data,
-							 UUID_LEN, text + i * MDB_UUID_CHARS,
-							 MDB_UUID_CHARS + 2);
+		(void) pg_b64_encode(set->values[(*at)++].bytes, UUID_LEN,
+							 text + i * MDB_UUID_CHARS, MDB_UUID_CHARS + 2);
 	text[n * MDB_UUID_CHARS] = '\0';
 	return text;
+}
+
+static char *
+next_strings(MdbValueSet *set, int *at)
+{
+	StringInfoData text;
+	StringInfoData value;
+
+	initStringInfo(&text);
+	initStringInfo(&value);
+	while (*at < set->nvalues)
+	{
+		const int	brackets = 2;
+
+		resetStringInfo(&value);
+		escape_json(&value, set->values[*at].bytes);
+		if (value.len + brackets > MDB_PAYLOAD_MAX)
+			set->ntoo_long++;
+		else if (text.len + 1 + value.len + 1 > MDB_PAYLOAD_MAX)
+			break;
+		else
+			appendStringInfo(&text, "%c%s", text.len == 0 ? '[' : ',',
+							 value.data);
+		(*at)++;
+	}
+	pfree(value.data);
+	if (text.len == 0)
+		return NULL;
+	appendStringInfoChar(&text, ']');
+	return text.data;
+}
+
+/*
+ * The next payload, palloc'd, of the values from *at on, which is to be 0 at
+ * first; NULL if there is none.
+ */
+char *
+mdb_payload_next(MdbValueSet *set, int *at)
+{
+	return set->uuids ? next_uuids(set, at) : next_strings(set, at);
 }
 
 /* One uuid from its 22 characters; false if they are not base64. */

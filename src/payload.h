@@ -9,26 +9,30 @@
 
 #define MDB_UUID_CHARS			22	/* base64 of 16 bytes, without padding */
 #define MDB_UUIDS_PER_PAYLOAD	363 /* 7,986 of at most 7,999 bytes */
+#define MDB_PAYLOAD_MAX			7999	/* bytes */
 
-/* Distinct uuids in order of first appearance, each with its count. */
-typedef struct MdbUuidCount
+/* A value of the set, with its count. */
+typedef struct MdbValue
 {
-	pg_uuid_t	uuid;
+	const char *bytes;			/* of a uuid, or a string */
+	uint32		len;
 	int			count;
-} MdbUuidCount;
+} MdbValue;
 
-typedef struct MdbUuidSet
+/* Distinct values in order of first appearance. */
+typedef struct MdbValueSet
 {
-	int			nuuids;
+	bool		uuids;			/* else strings */
+	int			nvalues;
 	int			allocated;
-	MdbUuidCount *uuids;
-	struct uuidindex_hash *index;
-} MdbUuidSet;
+	int			ntoo_long;		/* values that no payload takes, so far */
+	MdbValue   *values;
+	struct valueindex_hash *index;
+} MdbValueSet;
 
-extern MdbUuidSet *mdb_payload_uuids(int expected);
-extern void mdb_payload_add_uuid(MdbUuidSet *set, const pg_uuid_t *uuid);
-extern int	mdb_payload_count(const MdbUuidSet *set);
-extern char *mdb_payload_text(const MdbUuidSet *set, int number);
+extern MdbValueSet *mdb_payload_set(bool uuids, int expected);
+extern void mdb_payload_add(MdbValueSet *set, const char *bytes, uint32 len);
+extern char *mdb_payload_next(MdbValueSet *set, int *at);
 extern bool mdb_payload_decode_uuid(const char *chars, pg_uuid_t *uuid);
 
 #endif							/* MDB_PAYLOAD_H */

@@ -13,8 +13,8 @@
  * Locking: a hash bucket and the contents of the entries on it under the lock
  * of its partition, order lists under the batch's lock, taken after it.
  * Contents of entries in flight do not change, the worker reads them without
- * a lock.  Only the worker of the database detaches, finishes, puts back and
- * discards.
+ * a lock.  Only the worker of the database detaches, finishes and puts back;
+ * others discard, too, so whoever takes entries out holds the batch.
  *
  * Publishing, finishing and putting back happen in transaction callbacks:
  * they allocate nothing and cannot fail.
@@ -195,35 +195,62 @@ mdb_queue_publish(MdbRef staged, bool reserved, uint32 coalesced, uint32 stale,
 }
 
 /*
- * Take the oldest waiting entry out of its order; none if none waits that
- * arrived until then, or the next one is of another definition than the wanted
- * one.  It is returned with the locks of its partition and of the batch held.
+ * The oldest waiting entry, none if none waits that arrived until then, or the
+ * next one is of another definition than the wanted one; and its hash.
  */
 static MdbRef
-pop_waiting(int number, MdbRef *definition, int64 until)
+peek_waiting(int number, MdbRef *definition, int64 until, uint32 *hash,
+			 int64 *arrival)
 {
 	MdbBatch   *batch = mdb_batch(number);
-	LWLock	   *lock = mdb_batch_lock(number);
-	MdbDefinitionHead *head;
 	MdbRef		ref;
 
-	/* Nobody else takes entries out, so the first one stays the first. */
-	LWLockAcquire(lock, LW_SHARED);
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
 	if (*definition == MDB_NO_REF)
 		*definition = mdb_batch_next_definition(batch);
 	ref = *definition == MDB_NO_REF ? MDB_NO_REF :
 		mdb_batch_definition(*definition)->first;
 	if (ref != MDB_NO_REF && mdb_entry(ref)->arrival > until)
 		ref = MDB_NO_REF;
-	LWLockRelease(lock);
-	if (ref == MDB_NO_REF)
-		return MDB_NO_REF;
+	if (ref != MDB_NO_REF)
+	{
+		*hash = mdb_entry(ref)->hash;
+		*arrival = mdb_entry(ref)->arrival;
+	}
+	LWLockRelease(mdb_batch_lock(number));
+	return ref;
+}
 
-	head = mdb_batch_definition(*definition);
-	LWLockAcquire(mdb_lock_partition(mdb_entry(ref)->hash), LW_EXCLUSIVE);
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	list_remove(&head->first, &head->last, ref);
-	pg_atomic_fetch_sub_u64(&batch->load, MDB_WAITING_ONE);
+/*
+ * Take that entry out of its order.  It is returned with the locks of its
+ * partition and of the batch, which the caller holds (note.c), held.
+ */
+static MdbRef
+pop_waiting(int number, MdbRef *definition, int64 until)
+{
+	MdbBatch   *batch = mdb_batch(number);
+	LWLock	   *lock = mdb_batch_lock(number);
+	uint32		hash = 0;
+	int64		arrival = 0;
+	MdbRef		ref;
+
+	while ((ref = peek_waiting(number, definition, until, &hash,
+							   &arrival)) != MDB_NO_REF)
+	{
+		MdbDefinitionHead *head = mdb_batch_definition(*definition);
+
+		/* Somebody else may have taken it before we have both locks. */
+		LWLockAcquire(mdb_lock_partition(hash), LW_EXCLUSIVE);
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		if (head->first == ref && mdb_entry(ref)->arrival == arrival)
+		{
+			list_remove(&head->first, &head->last, ref);
+			pg_atomic_fetch_sub_u64(&batch->load, MDB_WAITING_ONE);
+			break;
+		}
+		LWLockRelease(lock);
+		LWLockRelease(mdb_lock_partition(hash));
+	}
 	return ref;
 }
 
@@ -246,8 +273,9 @@ mdb_queue_detach(int number, MdbFlight *flight, int max)
 	int64		until;
 
 	/* What arrives from now on may be of a key that is taken already. */
-	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
 	until = batch->last_arrival;
+	batch->discard_flight = false;
 	LWLockRelease(mdb_batch_lock(number));
 
 	flight->batch = number;
@@ -275,7 +303,8 @@ count_outcome(MdbBatch *batch, const MdbFlight *flight,
 	MdbCounters *counters = &batch->counters;
 
 	counters->flushed += outcome->flushed;
-	counters->skipped += flight->count - outcome->flushed;
+	counters->rejected += outcome->nrejected;
+	counters->skipped += flight->count - outcome->flushed - outcome->nrejected;
 	counters->batches[outcome->reason]++;
 	counters->notifications += outcome->notifications;
 	counters->last_flush = now;
@@ -285,6 +314,15 @@ count_outcome(MdbBatch *batch, const MdbFlight *flight,
 	mdb_histogram_observe(&counters->duration[outcome->reason],
 						  MDB_FLUSH_DURATION,
 						  (now - outcome->started) / 1000000.0);
+}
+
+/* Keep the last of what was rejected, under the batch's lock. */
+static void
+keep_rejections(MdbBatch *batch, const MdbOutcome *outcome)
+{
+	for (int i = 0; i < outcome->nrejected; i++)
+		batch->rejections[batch->nrejected++ % MDB_KEPT_REJECTIONS] =
+			outcome->rejections[i];
 }
 
 /*
@@ -308,6 +346,7 @@ mdb_queue_finish(const MdbFlight *flight, const MdbOutcome *outcome)
 	batch->retry_at = 0;
 	batch->failures_in_row = 0;
 	count_outcome(batch, flight, outcome, now);
+	keep_rejections(batch, outcome);
 	LWLockRelease(lock);
 
 	for (int i = 0; i < flight->count; i++)
@@ -323,7 +362,21 @@ mdb_queue_finish(const MdbFlight *flight, const MdbOutcome *outcome)
 	ConditionVariableBroadcast(&batch->changed);
 }
 
-/* The entry goes back to the front; under the partition's lock. */
+/* Count an entry that nobody wants any more, under both locks. */
+static MdbRef
+discard(MdbBatch *batch, MdbRef ref)
+{
+	mdb_hash_remove(ref);
+	mdb_batch_definition(mdb_entry(ref)->definition)->nentries--;
+	batch->counters.discarded++;
+	batch->empty_since = GetCurrentTimestamp();
+	return ref;
+}
+
+/*
+ * The entry goes back to the front, unless it was discarded meanwhile; under
+ * the partition's lock.  Returns what is to be freed.
+ */
 static MdbRef
 restore_waiting(MdbBatch *batch, MdbRef ref)
 {
@@ -333,6 +386,11 @@ restore_waiting(MdbBatch *batch, MdbRef ref)
 
 	list_remove(&batch->flight_first, &batch->flight_last, ref);
 	batch->in_flight--;
+	if (batch->discard_flight)
+	{
+		batch->flight_discarded++;
+		return discard(batch, ref);
+	}
 	list_prepend(&definition->first, &definition->last, ref);
 	entry->state = MDB_WAITING;
 	batch->nonempty_since = Min(batch->nonempty_since, entry->arrival);
@@ -414,26 +472,46 @@ mdb_queue_put_back(const MdbFlight *flight, const MdbFailure *failure)
 	ConditionVariableBroadcast(&batch->changed);
 }
 
-/* Throw away all that waits, and count it. */
-void
+/*
+ * Throw away all that waits now in a batch that the caller holds, and what is
+ * in flight unless the flush commits.  Returns how many waited.  Cannot fail.
+ */
+int64
 mdb_queue_discard(int number)
 {
 	MdbBatch   *batch = mdb_batch(number);
-	MdbRef		ref;
+	int64		count = 0;
+	int64		until;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+	until = batch->last_arrival;
+	batch->discard_flight = batch->in_flight > 0;
+	LWLockRelease(mdb_batch_lock(number));
 
 	for (;;)
 	{
 		MdbRef		definition = MDB_NO_REF;
+		MdbRef		ref = pop_waiting(number, &definition, until);
 
-		ref = pop_waiting(number, &definition, PG_INT64_MAX);
 		if (ref == MDB_NO_REF)
 			break;
-		mdb_hash_remove(ref);
-		mdb_batch_definition(definition)->nentries--;
-		batch->counters.discarded++;
-		batch->empty_since = GetCurrentTimestamp();
+		(void) discard(batch, ref);
 		unlock_popped(ref);
 		mdb_pool_free(&batch->account, ref);
+		count++;
 	}
 	ConditionVariableBroadcast(&batch->changed);
+	return count;
+}
+
+/* Does anybody still want what is in flight? */
+bool
+mdb_queue_is_wanted(int number)
+{
+	bool		wanted;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	wanted = !mdb_batch(number)->discard_flight;
+	LWLockRelease(mdb_batch_lock(number));
+	return wanted;
 }

@@ -23,6 +23,9 @@ typedef struct MdbOutcome
 	MdbReason	reason;
 	TimestampTz started;
 	int64		flushed;
+	int			nrejected;
+	int			last_rejected;	/* SQLSTATE */
+	MdbRejection *rejections;
 	int64		notifications;
 	MdbHistogram utilization;
 } MdbOutcome;
@@ -45,6 +48,7 @@ extern void mdb_queue_finish(const MdbFlight *flight,
 							 const MdbOutcome *outcome);
 extern void mdb_queue_put_back(const MdbFlight *flight,
 							   const MdbFailure *failure);
-extern void mdb_queue_discard(int number);
+extern int64 mdb_queue_discard(int number);
+extern bool mdb_queue_is_wanted(int number);
 
 #endif							/* MDB_QUEUE_H */

@@ -5,11 +5,11 @@
 #ifndef MDB_SOURCE_H
 #define MDB_SOURCE_H
 
-#include "definition.h"
-#include "queue.h"
+#include "plan.h"
+#include "pool.h"
 
-extern void mdb_source_arm(const MdbDefinition *definition,
-						   const MdbFlight *flight, Oid owner);
+extern void mdb_source_arm(const MdbPlan *plan, const MdbRef *entries,
+						   int count, bool wide, Oid owner);
 extern void mdb_source_disarm(void);
 
 #endif							/* MDB_SOURCE_H */

@@ -235,6 +235,19 @@ mdb_staging_is_empty(void)
 	return nrecords == 0;
 }
 
+/* The hashes of this transaction's adds; palloc'd. */
+uint32 *
+mdb_staging_hashes(int *count)
+{
+	uint32	   *hashes = MemoryContextAllocHuge(CurrentMemoryContext,
+												nrecords * sizeof(uint32));
+
+	for (int i = 0; i < nrecords; i++)
+		hashes[i] = records[i].hash;
+	*count = nrecords;
+	return hashes;
+}
+
 /* Does this transaction hold a reservation in any batch? */
 bool
 mdb_staging_has_reservation(void)

@@ -1,6 +1,6 @@
 /*
  * statement.c
- *		The text of the statement that writes a batch.
+ *		The text of the statements that write a batch.
  *
  * Model: made from the definition and the names that the catalogs have now.
  * The rows come from mdbatch_flushing(), never from the text.  Every name is
@@ -12,51 +12,35 @@
  *			ON CONFLICT (k) DO UPDATE SET ver = excluded.ver, c = excluded.c
  *			WHERE (t.ver <= excluded.ver) IS NOT FALSE RETURNING t.n
  *	update:	UPDATE s.t AS t SET ver = s.ver, c = s.c
- *			FROM (SELECT * FROM x.mdbatch_flushing() AS s (...) ORDER BY s.k) s
+ *			FROM (SELECT s.* FROM x.mdbatch_flushing() AS s (...) ORDER BY s.k) s
  *			WHERE t.k = s.k AND (t.ver <= s.ver) IS NOT FALSE RETURNING t.n
+ *
+ * A stale entry still counts where columns merge (R21): then the guard against
+ * newer rows (R2) moves from the WHERE into the SET of the other columns.
  *
  * Locking: the caller has the target locked.
  *
- * Limits: a column that was dropped meanwhile is an ERROR.
+ * Limits: none of its own; plan.c says what cannot be written.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "extension.h"
+#include "slot.h"
 #include "statement.h"
 
 static const char *
-qualified_target(const MdbDefinition *definition)
+type_name(Oid type)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(definition->relid)),
-									  get_rel_name(definition->relid));
-}
-
-/* The name of a column, quoted. */
-static const char *
-column_name(const MdbDefinition *definition, int i)
-{
-	HeapTuple	tuple = SearchSysCache2(ATTNUM,
-										ObjectIdGetDatum(definition->relid),
-										Int16GetDatum(definition->columns[i].attnum));
-	Form_pg_attribute att = HeapTupleIsValid(tuple) ?
-		(Form_pg_attribute) GETSTRUCT(tuple) : NULL;
-	const char *name;
-
-	if (att == NULL || att->attisdropped)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("a column of the entries of table %s was dropped",
-						qualified_target(definition))));
-	name = quote_identifier(pstrdup(NameStr(att->attname)));
-	ReleaseSysCache(tuple);
-	return name;
+	return format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY);
 }
 
 static void
@@ -69,7 +53,7 @@ append_collation(StringInfo text, Oid collation)
 		return;
 	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for collation %u", collation);
+		return;					/* of a column that has another one now */
 	form = (Form_pg_collation) GETSTRUCT(tuple);
 	appendStringInfo(text, " COLLATE %s",
 					 quote_qualified_identifier(get_namespace_name(form->collnamespace),
@@ -77,119 +61,235 @@ append_collation(StringInfo text, Oid collation)
 	ReleaseSysCache(tuple);
 }
 
-/* Columns from first to last - 1, separated by commas. */
+/* The columns that are there, from first to last - 1, separated by commas. */
 static void
-append_columns(StringInfo text, const MdbDefinition *definition,
-			   int first, int last, const char *prefix)
+append_columns(StringInfo text, const MdbPlan *plan, int first, int last,
+			   const char *prefix)
 {
+	const char *separator = "";
+
 	for (int i = first; i < last; i++)
-		appendStringInfo(text, "%s%s%s", i > first ? ", " : "", prefix,
-						 column_name(definition, i));
+	{
+		if (plan->columns[i].name == NULL)
+			continue;
+		appendStringInfo(text, "%s%s%s", separator, prefix,
+						 plan->columns[i].name);
+		separator = ", ";
+	}
 }
 
-/* FROM: the entries as s, with the columns' base types. */
+/* FROM: the entries as s, with the columns' base types, or wide ones. */
 static void
-append_source(StringInfo text, const MdbDefinition *definition)
+append_source(StringInfo text, const MdbPlan *plan, bool wide)
 {
 	Oid			schema = mdb_extension_schema(false);
+	const char *separator = "";
 
 	appendStringInfo(text, " FROM %s() AS s (",
 					 quote_qualified_identifier(get_namespace_name(schema),
 												"mdbatch_flushing"));
-	for (int i = 0; i < definition->ncolumns; i++)
+	for (int i = 0; i < plan->definition->ncolumns; i++)
 	{
-		const MdbColumn *column = &definition->columns[i];
+		const MdbColumn *column = &plan->definition->columns[i];
 
-		appendStringInfo(text, "%s%s %s", i > 0 ? ", " : "",
-						 column_name(definition, i),
-						 format_type_extended(column->type, -1,
-											  FORMAT_TYPE_FORCE_QUALIFY));
+		if (plan->columns[i].name == NULL)
+			continue;
+		appendStringInfo(text, "%s%s %s", separator, plan->columns[i].name,
+						 type_name(wide ? mdb_slot_wide_type(column) :
+								   column->type));
 		append_collation(text, column->collation);
+		separator = ", ";
 	}
-	appendStringInfoString(text, ") ORDER BY ");
-	append_columns(text, definition, 0, definition->nkeys, "s.");
-}
-
-/* SET: everything but the key. */
-static void
-append_set(StringInfo text, const MdbDefinition *definition,
-		   const char *source)
-{
-	for (int i = definition->nkeys; i < definition->ncolumns; i++)
-		appendStringInfo(text, "%s%s = %s%s",
-						 i > definition->nkeys ? ", " : " SET ",
-						 column_name(definition, i), source,
-						 column_name(definition, i));
-}
-
-/* Not over a newer row; a stored NULL is older than any (R2). */
-static void
-append_guard(StringInfo text, const MdbDefinition *definition,
-			 const char *keyword, const char *source)
-{
-	const char *version;
-
-	if (!definition->has_version)
-		return;
-	version = column_name(definition, mdb_definition_version(definition));
-	appendStringInfo(text,
-					 " %s (t.%s OPERATOR(pg_catalog.<=) %s%s) IS NOT FALSE",
-					 keyword, version, source, version);
+	appendStringInfoChar(text, ')');
 }
 
 static void
-append_upsert(StringInfo text, const MdbDefinition *definition)
+append_order(StringInfo text, const MdbPlan *plan)
 {
-	appendStringInfo(text, "INSERT INTO %s AS t (",
-					 qualified_target(definition));
-	append_columns(text, definition, 0, definition->ncolumns, "");
+	appendStringInfoString(text, " ORDER BY ");
+	append_columns(text, plan, 0, plan->definition->nkeys, "s.");
+}
+
+/*
+ * The new value of a column, palloc'd.  "excluded" has the types of the table
+ * already; an entry's own value is cast if the column was retyped.
+ */
+static char *
+new_value(const MdbPlan *plan, int i, const char *source)
+{
+	const MdbPlanColumn *planned = &plan->columns[i];
+
+	if (strcmp(source, "s") == 0 &&
+		plan->definition->columns[i].type != planned->type)
+		return psprintf("CAST(s.%s AS %s)", planned->name,
+						type_name(planned->type));
+	return psprintf("%s.%s", source, planned->name);
+}
+
+/* Is the row not newer?  A stored NULL is older than any (R2). */
+static char *
+guard(const MdbPlan *plan, const char *source)
+{
+	int			version = mdb_definition_version(plan->definition);
+
+	return psprintf("(t.%s OPERATOR(pg_catalog.<=) %s) IS NOT FALSE",
+					plan->columns[version].name,
+					new_value(plan, version, source));
+}
+
+/* What a column is set to. */
+static void
+append_assignment(StringInfo text, const MdbPlan *plan, int i,
+				  const char *source)
+{
+	const char *name = plan->columns[i].name;
+	char	   *value = new_value(plan, i, source);
+
+	appendStringInfo(text, "%s = ", name);
+	switch (plan->definition->columns[i].role)
+	{
+		case MDB_SUM:
+			appendStringInfo(text, "COALESCE(t.%s OPERATOR(pg_catalog.+) %s, t.%s, %s)",
+							 name, value, name, value);
+			break;
+		case MDB_MIN:
+			appendStringInfo(text, "LEAST(t.%s, %s)", name, value);
+			break;
+		case MDB_MAX:
+			appendStringInfo(text, "GREATEST(t.%s, %s)", name, value);
+			break;
+		default:
+			if (plan->has_merge && plan->has_version)
+				appendStringInfo(text, "CASE WHEN %s THEN %s ELSE t.%s END",
+								 guard(plan, source), value, name);
+			else
+				appendStringInfoString(text, value);
+	}
+}
+
+/*
+ * SET: everything but the key.  Nothing if there is nothing else, which mode
+ * update does not know: then the key, which stays what it is.
+ */
+static bool
+append_set(StringInfo text, const MdbPlan *plan, const char *source)
+{
+	const char *separator = " SET ";
+
+	for (int i = plan->definition->nkeys; i < plan->definition->ncolumns; i++)
+	{
+		if (plan->columns[i].name == NULL)
+			continue;
+		appendStringInfoString(text, separator);
+		append_assignment(text, plan, i, source);
+		separator = ", ";
+	}
+	return separator[0] == ',';
+}
+
+static void
+append_guard(StringInfo text, const MdbPlan *plan, const char *keyword,
+			 const char *source)
+{
+	if (plan->has_version && !plan->has_merge)
+		appendStringInfo(text, " %s %s", keyword, guard(plan, source));
+}
+
+static void
+append_upsert(StringInfo text, const MdbPlan *plan)
+{
+	int			n = plan->definition->ncolumns;
+	StringInfoData set;
+
+	appendStringInfo(text, "INSERT INTO %s AS t (", plan->target);
+	append_columns(text, plan, 0, n, "");
 	appendStringInfoString(text, ") SELECT ");
-	append_columns(text, definition, 0, definition->ncolumns, "s.");
-	append_source(text, definition);
+	append_columns(text, plan, 0, n, "s.");
+	append_source(text, plan, false);
+	append_order(text, plan);
 	appendStringInfoString(text, " ON CONFLICT (");
-	append_columns(text, definition, 0, definition->nkeys, "");
+	append_columns(text, plan, 0, plan->definition->nkeys, "");
 	appendStringInfoString(text, ") DO ");
-	if (definition->ncolumns == definition->nkeys)
+	initStringInfo(&set);
+	if (!append_set(&set, plan, "excluded"))
 	{
 		appendStringInfoString(text, "NOTHING");
 		return;
 	}
-	appendStringInfoString(text, "UPDATE");
-	append_set(text, definition, "excluded.");
-	append_guard(text, definition, "WHERE", "excluded.");
+	appendStringInfo(text, "UPDATE%s", set.data);
+	append_guard(text, plan, "WHERE", "excluded");
+}
+
+/* The name of the operator that a key's index calls equal. */
+static const char *
+equality(Oid type)
+{
+	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	const char *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = psprintf("OPERATOR(%s.%s)",
+					quote_identifier(get_namespace_name(form->oprnamespace)),
+					NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return name;
 }
 
 static void
-append_update(StringInfo text, const MdbDefinition *definition)
+append_update(StringInfo text, const MdbPlan *plan)
 {
-	appendStringInfo(text, "UPDATE %s AS t", qualified_target(definition));
-	append_set(text, definition, "s.");
+	appendStringInfo(text, "UPDATE %s AS t", plan->target);
+	if (!append_set(text, plan, "s"))
+		appendStringInfo(text, " SET %s = t.%s", plan->columns[0].name,
+						 plan->columns[0].name);
 	appendStringInfoString(text, " FROM (SELECT s.*");
-	append_source(text, definition);
+	append_source(text, plan, false);
+	append_order(text, plan);
 	appendStringInfoString(text, ") AS s WHERE ");
-	for (int i = 0; i < definition->nkeys; i++)
-		appendStringInfo(text, "%st.%s OPERATOR(pg_catalog.=) s.%s",
-						 i > 0 ? " AND " : "", column_name(definition, i),
-						 column_name(definition, i));
-	append_guard(text, definition, "AND", "s.");
+	for (int i = 0; i < plan->definition->nkeys; i++)
+		appendStringInfo(text, "%st.%s %s %s", i > 0 ? " AND " : "",
+						 plan->columns[i].name,
+						 equality(plan->columns[i].type),
+						 new_value(plan, i, "s"));
+	append_guard(text, plan, "AND", "s");
 }
 
 /*
- * The statement that writes entries of a definition and returns the notify
- * column of each row written, if there is one; palloc'd.
+ * The statement that writes entries and returns the notify column of each row
+ * written, if there is one; palloc'd.
  */
 char *
-mdb_statement_make(const MdbDefinition *definition)
+mdb_statement_write(const MdbPlan *plan)
 {
 	StringInfoData text;
 
 	initStringInfo(&text);
-	if (definition->mode == MDB_UPSERT)
-		append_upsert(&text, definition);
+	if (plan->definition->mode == MDB_UPSERT)
+		append_upsert(&text, plan);
 	else
-		append_update(&text, definition);
-	if (definition->notify >= 0)
-		appendStringInfo(&text, " RETURNING t.%s",
-						 column_name(definition, definition->notify));
+		append_update(&text, plan);
+	if (plan->notify != NULL)
+		appendStringInfo(&text, " RETURNING t.%s", plan->notify);
+	return text.data;
+}
+
+/*
+ * The query that shows entries as JSON, key and all, in their order; sums are
+ * wide.  palloc'd.
+ */
+char *
+mdb_statement_render(const MdbPlan *plan)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "SELECT (SELECT pg_catalog.to_jsonb(k) FROM (SELECT ");
+	append_columns(&text, plan, 0, plan->definition->nkeys, "s.");
+	appendStringInfoString(&text, ") AS k), pg_catalog.to_jsonb(s)");
+	append_source(&text, plan, true);
 	return text.data;
 }

@@ -1,12 +1,13 @@
 /*
  * statement.h
- *		The text of the statement that writes a batch.
+ *		The text of the statements that write a batch.
  */
 #ifndef MDB_STATEMENT_H
 #define MDB_STATEMENT_H
 
-#include "definition.h"
+#include "plan.h"
 
-extern char *mdb_statement_make(const MdbDefinition *definition);
+extern char *mdb_statement_write(const MdbPlan *plan);
+extern char *mdb_statement_render(const MdbPlan *plan);
 
 #endif							/* MDB_STATEMENT_H */

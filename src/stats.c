@@ -55,6 +55,7 @@ copy_books(MdbBooks *books, MdbBatch *batch)
 	books->dboid = batch->dboid;
 	books->relid = batch->relid;
 	books->gone = batch->gone;
+	books->detached = batch->detached;
 	memcpy(books->target, batch->target, sizeof(books->target));
 	books->waiting = mdb_batch_waiting(batch);
 	books->in_flight = batch->in_flight;
@@ -102,6 +103,10 @@ mdb_stats_read(int *count)
 		LWLockAcquire(mdb_batch_lock(i), LW_SHARED);
 		copy_books(&books[*count], batch);
 		LWLockRelease(mdb_batch_lock(i));
+		if (books[*count].detached &&
+			books[*count].waiting + books[*count].in_flight +
+			books[*count].reserved == 0)
+			continue;			/* its slot is another's soon */
 		books[(*count)++].number = i;
 	}
 	mdb_unlock_partitions();

@@ -14,6 +14,7 @@ typedef struct MdbBooks
 	Oid			dboid;
 	Oid			relid;
 	bool		gone;
+	bool		detached;
 	char		target[sizeof(((MdbBatch *) 0)->target)];
 	int64		waiting;
 	int64		in_flight;

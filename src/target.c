@@ -34,7 +34,7 @@
 
 #include "batch.h"
 #include "extension.h"
-#include "layout.h"
+#include "fitness.h"
 #include "note.h"
 #include "rights.h"
 #include "target.h"
@@ -125,7 +125,25 @@ not_attached(Oid relid)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("table \"%s\" is not attached", get_rel_name(relid)),
-			 errhint("Use %s() to attach it.", "mdbatch_set_target")));
+			 errhint("Use %s() to attach it.", "mdbatch_attach")));
+}
+
+/* The columns of an entry as the table has them: names, domains, typmods. */
+static TupleDesc
+describe_row(Relation rel, const MdbDefinition *definition)
+{
+	TupleDesc	row = CreateTemplateTupleDesc(definition->ncolumns);
+
+	for (int i = 0; i < definition->ncolumns; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel),
+											  definition->columns[i].attnum - 1);
+
+		TupleDescInitEntry(row, i + 1, NameStr(att->attname), att->atttypid,
+						   att->atttypmod, att->attndims);
+		TupleDescInitEntryCollation(row, i + 1, att->attcollation);
+	}
+	return row;
 }
 
 /* Fill a target from the catalogs, its table open and locked. */
@@ -139,24 +157,24 @@ resolve(MdbTarget *target, Relation rel)
 
 	if (layout == NULL)
 		not_attached(target->relid);
-	mdb_layout_check(rel, layout);
+	mdb_fitness_check(rel, layout);
 	definition = mdb_layout_define(rel, layout);
 
-	if (target->context == NULL)
-		target->context = AllocSetContextCreate(TopMemoryContext,
-												"mdbatch target",
-												ALLOCSET_SMALL_SIZES);
-	MemoryContextReset(target->context);
+	/* Somebody further up may still be using what was resolved before. */
+	if (target->context != NULL)
+		MemoryContextSetParent(target->context, TopTransactionContext);
+	target->context = AllocSetContextCreate(TopMemoryContext,
+											"mdbatch target",
+											ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(target->context);
 	target->definition = palloc(mdb_definition_size(definition->ncolumns));
 	memcpy(target->definition, definition,
 		   mdb_definition_size(definition->ncolumns));
-	target->typmods = palloc(definition->ncolumns * sizeof(int32));
-	for (int i = 0; i < definition->ncolumns; i++)
-		target->typmods[i] = TupleDescAttr(RelationGetDescr(rel),
-										   definition->columns[i].attnum - 1)
-			->atttypmod;
+	target->row = describe_row(rel, definition);
 	MemoryContextSwitchTo(old);
+	target->resolved++;
+	target->own_batch_size = layout->label.batch_size;
+	target->own_interval = layout->label.flush_interval;
 	target->owner = rel->rd_rel->relowner;
 	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 									  RelationGetRelationName(rel));
@@ -203,6 +221,23 @@ mdb_target_resolve(Oid relid)
 		table_close(rel, AccessShareLock);
 	}
 	return target;
+}
+
+/* The table of a row type, which may be a domain over one. */
+Oid
+mdb_target_of_row(Oid type)
+{
+	Oid			relid = OidIsValid(type) ?
+		get_typ_typrelid(getBaseType(type)) : InvalidOid;
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("argument must be a row of a target"),
+				 OidIsValid(type) ?
+				 errdetail("It has type %s.", format_type_be(type)) : 0,
+				 errhint("Cast it to the name of the table.")));
+	return relid;
 }
 
 /* The target of mdbatch_add. */

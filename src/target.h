@@ -5,6 +5,7 @@
 #ifndef MDB_TARGET_H
 #define MDB_TARGET_H
 
+#include "access/tupdesc.h"
 #include "definition.h"
 #include "pool.h"
 #include "settings.h"
@@ -17,7 +18,8 @@ typedef struct MdbTarget
 	bool		valid;			/* false: resolve again */
 	MemoryContext context;		/* of what follows */
 	MdbDefinition *definition;
-	int32	   *typmods;		/* of the columns */
+	TupleDesc	row;			/* its columns as the table has them */
+	uint64		resolved;		/* how often; another number, another row */
 	Oid			owner;
 	int			own_batch_size; /* 0: the setting's */
 	int64		own_interval;	/* us; 0: the setting's */
@@ -33,6 +35,7 @@ typedef struct MdbTarget
 
 extern MdbTarget *mdb_target_metadata(void);
 extern MdbTarget *mdb_target_resolve(Oid relid);
+extern Oid	mdb_target_of_row(Oid type);
 extern void mdb_target_check_add(MdbTarget *target);
 extern bool mdb_target_hold_batch(MdbTarget *target);
 extern MdbLimits mdb_target_limits(const MdbTarget *target);

@@ -232,6 +232,24 @@ mdb_wait_for_committers(int number)
 	pfree(committers);
 }
 
+/* Wait until what is in flight of a batch that the caller holds is not. */
+void
+mdb_wait_for_flight(int number)
+{
+	const MdbBatch *batch = mdb_batch(number);
+	VirtualTransactionId vxid;
+	bool		in_flight;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	in_flight = batch->in_flight > 0;
+	LWLockRelease(mdb_batch_lock(number));
+
+	/* The transaction of that flight, or a later one. */
+	vxid = mdb_roster_vxid(batch->dboid);
+	if (in_flight && VirtualTransactionIdIsValid(vxid))
+		(void) VirtualXactLock(vxid, true);
+}
+
 /*
  * Ask for a flush of all that has arrived in a batch that the caller holds,
  * and tell how many entries are pending.
@@ -247,6 +265,7 @@ mdb_wait_request(int number, int64 *pending)
 	*pending = (int64) mdb_batch_waiting(batch) + batch->in_flight;
 	barrier.arrival = batch->last_arrival + 1;
 	barrier.nfailures = batch->nfailures;
+	barrier.nrejected = batch->nrejected;
 	if (*pending > 0)
 		batch->requested = barrier.arrival;
 	LWLockRelease(mdb_batch_lock(number));
@@ -270,13 +289,15 @@ raise_failure(const MdbBatch *batch, int sqlstate, const char *message,
 
 /*
  * Wait until all that arrived before a barrier is durably in the table, or
- * gone with it.  ERROR as soon as a flush of the batch fails.
+ * gone with it.  ERROR as soon as a flush of the batch fails.  Returns how
+ * many entries were rejected meanwhile.
  */
-void
+int64
 mdb_wait_for_flush(const MdbBarrier *barrier, bool may_see_error)
 {
 	MdbBatch   *batch = mdb_batch(barrier->batch);
 	char	   *message = palloc(MDB_ERROR_LEN);
+	int64		nrejected;
 
 	for (;;)
 	{
@@ -288,6 +309,7 @@ mdb_wait_for_flush(const MdbBarrier *barrier, bool may_see_error)
 		LWLockAcquire(mdb_batch_lock(barrier->batch), LW_SHARED);
 		done = mdb_batch_oldest(batch) >= barrier->arrival;
 		failed = batch->nfailures != barrier->nfailures;
+		nrejected = batch->nrejected - barrier->nrejected;
 		sqlstate = batch->counters.last_sqlstate;
 		memcpy(message, batch->counters.last_error, MDB_ERROR_LEN);
 		LWLockRelease(mdb_batch_lock(barrier->batch));
@@ -302,4 +324,5 @@ mdb_wait_for_flush(const MdbBarrier *barrier, bool may_see_error)
 	}
 	ConditionVariableCancelSleep();
 	pfree(message);
+	return nrejected;
 }

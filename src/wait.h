@@ -13,6 +13,7 @@ typedef struct MdbBarrier
 	int			batch;
 	int64		arrival;		/* wait for what arrived before */
 	uint64		nfailures;		/* of the batch, when asked */
+	uint64		nrejected;
 } MdbBarrier;
 
 extern void mdb_wait_in_worker(void);
@@ -22,7 +23,8 @@ extern void mdb_wait_for_room(int number, int queue_size, int needed);
 extern uint64 mdb_wait_flushes(int number);
 extern bool mdb_wait_for_memory(int number, uint64 flushes);
 extern void mdb_wait_for_committers(int number);
+extern void mdb_wait_for_flight(int number);
 extern MdbBarrier mdb_wait_request(int number, int64 *pending);
-extern void mdb_wait_for_flush(const MdbBarrier *barrier, bool may_see_error);
+extern int64 mdb_wait_for_flush(const MdbBarrier *barrier, bool may_see_error);
 
 #endif							/* MDB_WAIT_H */

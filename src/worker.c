@@ -32,6 +32,7 @@
 #include "compat.h"
 #include "due.h"
 #include "flush.h"
+#include "note.h"
 #include "queue.h"
 #include "roster.h"
 #include "wait.h"
@@ -112,7 +113,11 @@ static void
 serve(int number, MdbReason reason)
 {
 	if (mdb_batch(number)->gone)
-		mdb_queue_discard(number);
+	{
+		if (mdb_note_hold_gone(number))
+			(void) mdb_queue_discard(number);
+		mdb_note_clear();
+	}
 	else
 		(void) mdb_flush_batch(number, reason, mdb_flush_timeout,
 							   mdb_lock_timeout);

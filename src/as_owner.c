@@ -1,0 +1,56 @@
+/*
+ * as_owner.c
+ *		Running code of a table with no more rights than its owner has.
+ *
+ * Model: a security-restricted operation as the owner, with a fixed
+ * search_path and settings (R18).  An error needs no leaving: the end of the
+ * (sub)transaction restores everything.
+ *
+ * Locking: none.
+ *
+ * Limits: triggers must not be deferred beyond the bracket, see write.c.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "as_owner.h"
+
+/* What a target's code sees is the same whoever set what. */
+static void
+fix_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"DateStyle", "ISO, YMD"},
+		{"IntervalStyle", "postgres"},
+		{"TimeZone", "UTC"},
+		{"extra_float_digits", "1"},
+		{"bytea_output", "hex"},
+		{"row_security", "on"}
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* From here on we are the owner, restricted. */
+void
+mdb_as_owner_enter(MdbAsOwner *before, Oid owner)
+{
+	GetUserIdAndSecContext(&before->user, &before->context);
+	SetUserIdAndSecContext(owner,
+						   before->context | SECURITY_RESTRICTED_OPERATION);
+	before->nest_level = NewGUCNestLevel();
+	fix_settings();
+}
+
+/* We are who we were before. */
+void
+mdb_as_owner_leave(const MdbAsOwner *before)
+{
+	AtEOXact_GUC(false, before->nest_level);
+	SetUserIdAndSecContext(before->user, before->context);
+}

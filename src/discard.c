@@ -1,0 +1,75 @@
+/*
+ * discard.c
+ *		mdbatch_discard(): throw away what is pending.
+ *
+ * Model: what waits goes at once.  What is in flight goes when the flush
+ * aborts, and a flush that has not yet got its table gives up; so a TRUNCATE
+ * in the same transaction, which keeps the flush waiting, is followed by
+ * nothing from before.
+ *
+ * Locking: none of the table; waits for the worker's transaction where the
+ * deadlock detector sees it.
+ *
+ * Limits: what a flush is writing at this moment is written; then it is in the
+ * table before the call returns.
+ */
+#include "postgres.h"
+
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "note.h"
+#include "queue.h"
+#include "target.h"
+#include "wait.h"
+
+PG_FUNCTION_INFO_V1(mdbatch_discard);
+
+static int64
+count_flight_discarded(int number)
+{
+	int64		count;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	count = mdb_batch(number)->flight_discarded;
+	LWLockRelease(mdb_batch_lock(number));
+	return count;
+}
+
+/* Throw away what is pending for a table; returns how many entries that was. */
+Datum
+mdbatch_discard(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	int			number;
+	int64		before;
+	int64		count;
+
+	mdb_batch_require();
+	PreventCommandDuringRecovery("mdbatch_discard()");
+	PreventCommandIfReadOnly("mdbatch_discard()");
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	if (!pg_class_ownercheck(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER,
+					   get_relkind_objtype(get_rel_relkind(relid)),
+					   get_rel_name(relid));
+
+	number = mdb_note_hold_target(MyDatabaseId, relid);
+	if (number < 0)
+	{
+		(void) mdb_target_resolve(relid);	/* it must be attached */
+		PG_RETURN_INT64(0);
+	}
+	before = count_flight_discarded(number);
+	count = mdb_queue_discard(number);
+	mdb_wait_for_flight(number);
+	PG_RETURN_INT64(count + count_flight_discarded(number) - before);
+}

@@ -1,0 +1,26 @@
+/*
+ * isolate.h
+ *		A refused batch: find the entries to blame, write the rest.
+ */
+#ifndef MDB_ISOLATE_H
+#define MDB_ISOLATE_H
+
+#include "write.h"
+
+/* Entries that the target refuses for good, and why. */
+typedef struct MdbBlame
+{
+	int			count;
+	MdbRef	   *entries;
+	ErrorData **errors;
+} MdbBlame;
+
+extern bool mdb_isolate_blames_data(int sqlstate);
+extern ErrorData *mdb_isolate_try(void (*work) (void *state), void *state,
+								  MemoryContext context);
+extern MdbBlame *mdb_isolate(MdbWriter *writer, const MdbRef *entries,
+							 int count);
+extern MdbBlame *mdb_isolate_blame_all(const MdbRef *entries, int count,
+									   int sqlstate, const char *message);
+
+#endif							/* MDB_ISOLATE_H */

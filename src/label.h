@@ -1,0 +1,49 @@
+/*
+ * label.h
+ *		A label: what it says, and how.
+ */
+#ifndef MDB_LABEL_H
+#define MDB_LABEL_H
+
+#include "definition.h"
+
+#define MDB_PROVIDER	"mdbatch"
+
+/* The label of a table. */
+typedef struct MdbTableLabel
+{
+	bool		metadata;		/* mdbatch_add goes here */
+	MdbMode		mode;
+	char		channel[NAMEDATALEN];	/* empty: no notification */
+	int			nkeys;			/* columns that the others' labels must name */
+	int			ncarried;		/* positions of carried ones, some dropped */
+	bool		has_version;
+	int			batch_size;		/* entries; 0: the setting's */
+	int64		flush_interval; /* us; 0: the setting's */
+	int64		since;			/* when it was attached, us since 2000 */
+} MdbTableLabel;
+
+/* The label of a column. */
+typedef struct MdbColumnLabel
+{
+	bool		in_entry;		/* false: it is announced only */
+	MdbRole		role;
+	int			position;		/* among the keys or the carried, from 1 */
+	bool		notify;
+} MdbColumnLabel;
+
+/* The range of a target's own flush_interval, as the setting's. */
+#define MDB_MIN_BATCH_SIZE	1
+#define MDB_MAX_BATCH_SIZE	100000
+#define MDB_MIN_INTERVAL	(INT64CONST(10) * 1000) /* us */
+#define MDB_MAX_INTERVAL	USECS_PER_DAY
+
+extern void mdb_label_parse_table(const char *text, MdbTableLabel *label);
+extern void mdb_label_parse_column(const char *text, MdbColumnLabel *label);
+extern char *mdb_label_format_table(const MdbTableLabel *label);
+extern char *mdb_label_format_column(const MdbColumnLabel *label);
+extern bool mdb_label_mode(const char *name, int len, MdbMode *mode);
+extern const char *mdb_label_merge_name(MdbRole role);
+extern bool mdb_label_merge(const char *name, int len, MdbRole *role);
+
+#endif							/* MDB_LABEL_H */

@@ -1,0 +1,174 @@
+/*
+ * pending.c
+ *		Looking at what is pending: mdbatch_pending, mdbatch_pending_rows.
+ *
+ * Model: rows are made of a snapshot of the batch, in flush order.  What is
+ * pending may be of an older definition: columns are matched by number.
+ *
+ * Locking: see snapshot.c.
+ *
+ * Limits: a value that waits for a column that was retyped since is NULL, and
+ * so is a sum that will not fit its column.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+
+#include "batch.h"
+#include "compat.h"
+#include "entry.h"
+#include "metadata.h"
+#include "note.h"
+#include "rights.h"
+#include "snapshot.h"
+#include "target.h"
+
+PG_FUNCTION_INFO_V1(mdbatch_pending);
+PG_FUNCTION_INFO_V1(mdbatch_pending_rows);
+
+/* Makes a row of an entry's values; NULL values if it is none of theirs. */
+typedef void (*PutRow) (ReturnSetInfo *rsinfo, const MdbDefinition *definition,
+						const Datum *values, const bool *isnull,
+						bool in_flight);
+
+static void
+check_right_to_see(Oid relid, const MdbDefinition *definition)
+{
+	if (!mdb_rights_see_pending(definition))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", get_rel_name(relid)),
+				 errdetail("Looking at what is pending needs SELECT on the columns of an entry.")));
+	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot look at what is pending for table \"%s\"",
+						get_rel_name(relid)),
+				 errdetail("Row-level security applies to role \"%s\".",
+						   GetUserNameFromId(GetUserId(), false))));
+}
+
+/* Put a row for each pending entry of a target whose batch is held. */
+static void
+put_entries(ReturnSetInfo *rsinfo, Oid relid, int number, PutRow put)
+{
+	MdbSnapshot snapshot = mdb_snapshot_take(number);
+	MdbDefinition *definition = NULL;
+	MdbRef		definition_ref = MDB_NO_REF;
+	Datum	   *values = NULL;
+	bool	   *isnull = NULL;
+
+	for (int i = 0; i < snapshot.count; i++)
+	{
+		const MdbSnapshotEntry *entry = &snapshot.entries[i];
+
+		if (entry->definition != definition_ref)
+		{
+			definition_ref = entry->definition;
+			definition = mdb_batch_read_definition(definition_ref);
+			check_right_to_see(relid, definition);
+			values = palloc(definition->ncolumns * sizeof(Datum));
+			isnull = palloc(definition->ncolumns * sizeof(bool));
+		}
+		(void) mdb_entry_decode(entry->contents, entry->version, definition,
+								false, values, isnull);
+		put(rsinfo, definition, values, isnull, entry->in_flight);
+	}
+}
+
+static void
+put_metadata(ReturnSetInfo *rsinfo, const MdbDefinition *definition,
+			 const Datum *values, const bool *isnull, bool in_flight)
+{
+	Datum		row[6];
+	bool		nulls[6] = {0};
+
+	if (!definition->metadata)
+		return;
+	row[0] = values[MDB_METADATA_AGENT];
+	row[1] = values[MDB_METADATA_KEY];
+	row[2] = values[MDB_METADATA_VALUE];
+	row[3] = values[MDB_METADATA_ERROR];
+	row[4] = values[MDB_METADATA_TIME];
+	row[5] = BoolGetDatum(in_flight);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
+}
+
+/* What waits for the metadata target, in flush order. */
+Datum
+mdbatch_pending(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MdbTarget  *target;
+	Oid			relid;
+	int			number;
+
+	mdb_batch_require();
+	target = mdb_target_metadata();
+	relid = target->relid;
+	check_right_to_see(relid, target->definition);
+	InitMaterializedSRF(fcinfo, 0);
+	number = mdb_note_hold_target(MyDatabaseId, relid);
+	if (number >= 0)
+		put_entries(rsinfo, relid, number, put_metadata);
+	return (Datum) 0;
+}
+
+static void
+put_target_row(ReturnSetInfo *rsinfo, const MdbDefinition *definition,
+			   const Datum *values, const bool *isnull, bool in_flight)
+{
+	TupleDesc	desc = rsinfo->setDesc;
+	Datum	   *row = palloc0(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+
+	memset(nulls, true, desc->natts * sizeof(bool));
+	for (int i = 0; i < definition->ncolumns; i++)
+	{
+		int			at = definition->columns[i].attnum - 1;
+		Form_pg_attribute att;
+
+		if (isnull[i] || at >= desc->natts)
+			continue;
+		att = TupleDescAttr(desc, at);
+		if (att->attisdropped ||
+			getBaseType(att->atttypid) != definition->columns[i].type)
+			continue;
+		row[at] = values[i];
+		nulls[at] = false;
+	}
+	tuplestore_putvalues(rsinfo->setResult, desc, row, nulls);
+	pfree(row);
+	pfree(nulls);
+}
+
+/* What waits for a target, as rows of it, in flush order. */
+Datum
+mdbatch_pending_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid			relid = mdb_target_of_row(get_fn_expr_argtype(fcinfo->flinfo, 0));
+	MdbTarget  *target;
+	int			number;
+
+	mdb_batch_require();
+	InitMaterializedSRF(fcinfo, 0);
+	number = mdb_note_hold_target(MyDatabaseId, relid);
+	if (number < 0 || mdb_batch(number)->newest == MDB_NO_REF)
+	{
+		/* Then it must be attached, and what it carries is the question. */
+		target = mdb_target_resolve(relid);
+		check_right_to_see(relid, target->definition);
+	}
+	else
+		check_right_to_see(relid, mdb_batch_read_definition(mdb_batch(number)->newest));
+	if (number >= 0)
+		put_entries(rsinfo, relid, number, put_target_row);
+	return (Datum) 0;
+}

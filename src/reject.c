@@ -1,0 +1,272 @@
+/*
+ * reject.c
+ *		Keeping entries that their target refused, in mdbatch_rejected.
+ *
+ * Model: entries become JSON objects by to_jsonb, which can run casts of the
+ * target's owner, so it does that as that owner, restricted (R18); only the
+ * finished values are stored, with the rights of the owner of
+ * mdbatch_rejected.  An entry that cannot be shown as JSON is kept as its
+ * bytes, in hexadecimal.  One row per target and key: the newest.
+ *
+ * Locking: what the statements take.
+ *
+ * Limits: the row names the target as it is called now.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "as_owner.h"
+#include "compat.h"
+#include "entry.h"
+#include "extension.h"
+#include "reject.h"
+#include "source.h"
+#include "statement.h"
+
+#define MAX_SHOWN	(64 * 1024 * 1024)	/* bytes of an entry in hexadecimal */
+
+/* Entries on their way to JSON. */
+typedef struct Rendering
+{
+	const MdbPlan *plan;
+	Oid			owner;
+	MemoryContext context;		/* of the results */
+	const char *query;
+	Datum	   *keys;
+	Datum	   *contents;
+
+	/* Those of one query. */
+	const MdbRef *entries;
+	int			first;
+	int			count;
+} Rendering;
+
+static Datum
+copy_result(const Rendering *rendering, uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+	MemoryContext old;
+
+	if (isnull || SPI_gettypeid(SPI_tuptable->tupdesc, column) != JSONBOID)
+		elog(ERROR, "unexpected result of a query");
+	old = MemoryContextSwitchTo(rendering->context);
+	value = datumCopy(PointerGetDatum(PG_DETOAST_DATUM(value)), false, -1);
+	MemoryContextSwitchTo(old);
+	return value;
+}
+
+static void
+render_some(void *state)
+{
+	Rendering  *rendering = state;
+
+	mdb_source_arm(rendering->plan, rendering->entries + rendering->first,
+				   rendering->count, true, rendering->owner);
+	if (SPI_execute(rendering->query, false, 0) != SPI_OK_SELECT ||
+		SPI_processed != (uint64) rendering->count)
+		elog(ERROR, "unexpected result of a query");
+	mdb_source_disarm();
+	for (int i = 0; i < rendering->count; i++)
+	{
+		rendering->keys[rendering->first + i] = copy_result(rendering, i, 1);
+		rendering->contents[rendering->first + i] = copy_result(rendering, i, 2);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* An object with one field, bytes in hexadecimal. */
+static Datum
+hex_object(const char *field, const char *bytes, uint32 nbytes)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	value;
+	char	   *hex;
+
+	nbytes = Min(nbytes, MAX_SHOWN);
+	hex = palloc(2 * nbytes + 1);
+	value.type = jbvString;
+	value.val.string.val = hex;
+	value.val.string.len = hex_encode(bytes, nbytes, hex);
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	{
+		JsonbValue	key;
+
+		key.type = jbvString;
+		key.val.string.val = unconstify(char *, field);
+		key.val.string.len = strlen(field);
+		(void) pushJsonbValue(&state, WJB_KEY, &key);
+	}
+	(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state,
+														   WJB_END_OBJECT,
+														   NULL)));
+}
+
+/* What cannot be shown otherwise. */
+static void
+render_bytes(Rendering *rendering, int i)
+{
+	MdbRef		ref = rendering->entries[i];
+	const MdbEntry *entry = mdb_entry(ref);
+	uint32		slots = entry->nslots * MDB_SLOT_SIZE;
+	uint32		length = mdb_entry_length(entry);
+	MdbCursor	cursor = mdb_pool_start(ref);
+	MemoryContext old = MemoryContextSwitchTo(rendering->context);
+	char	   *bytes = palloc(length);
+
+	mdb_pool_read(&cursor, bytes, length);
+	rendering->keys[i] = hex_object("key bytes", bytes + slots, entry->keylen);
+	rendering->contents[i] = hex_object("entry bytes", bytes, length);
+	pfree(bytes);
+	MemoryContextSwitchTo(old);
+}
+
+/* Is it an error of showing these entries, and of nothing else? */
+static void
+check_render_error(ErrorData *error)
+{
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	if (category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES))
+		ReThrowError(error);
+	FreeErrorData(error);
+}
+
+static void
+render(Rendering *rendering, int first, int count)
+{
+	ErrorData  *error;
+
+	rendering->first = first;
+	rendering->count = count;
+	error = mdb_isolate_try(render_some, rendering, rendering->context);
+	if (error == NULL)
+		return;
+	check_render_error(error);
+	if (count == 1)
+		render_bytes(rendering, first);
+	else
+		for (int i = first; i < first + count; i++)
+			render(rendering, i, 1);
+}
+
+/* Show the entries as the owner of their target. */
+static void
+render_all(Rendering *rendering, int count)
+{
+	MdbAsOwner	before;
+
+	mdb_as_owner_enter(&before, rendering->owner);
+	if (rendering->plan->sqlstate == 0)
+	{
+		rendering->query = mdb_statement_render(rendering->plan);
+		render(rendering, 0, count);
+	}
+	else
+	{
+		/* A column is gone, or of a type that may be gone. */
+		for (int i = 0; i < count; i++)
+			render_bytes(rendering, i);
+	}
+	mdb_as_owner_leave(&before);
+}
+
+static Oid
+owner_of(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s\" does not exist", "mdbatch_rejected")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static SPIPlanPtr
+prepare(const char *format, const char *table)
+{
+	Oid			types[] = {TEXTOID, JSONBOID, JSONBOID, TEXTOID, TEXTOID};
+	SPIPlanPtr	plan = SPI_prepare(psprintf(format, table), lengthof(types),
+								   types);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare a statement");
+	return plan;
+}
+
+/* Put the finished values into the table. */
+static void
+store_all(const Rendering *rendering, const MdbBlame *blame)
+{
+	Oid			schema = mdb_extension_schema(false);
+	Oid			relid = get_relname_relid("mdbatch_rejected", schema);
+	const char *table = quote_qualified_identifier(get_namespace_name(schema),
+												   "mdbatch_rejected");
+	SPIPlanPtr	remove;
+	SPIPlanPtr	insert;
+	MdbAsOwner	before;
+	Datum		values[5];
+
+	mdb_as_owner_enter(&before, owner_of(relid));
+	remove = prepare("DELETE FROM %s WHERE target OPERATOR(pg_catalog.=) $1"
+					 " AND key OPERATOR(pg_catalog.=) $2"
+					 " AND pg_catalog.jsonb_hash(key) OPERATOR(pg_catalog.=)"
+					 " pg_catalog.jsonb_hash($2)", table);
+	insert = prepare("INSERT INTO %s"
+					 " (target, key, entry, sqlstate, message, rejected_at)"
+					 " VALUES ($1, $2, $3, $4, $5, pg_catalog.clock_timestamp())",
+					 table);
+	values[0] = CStringGetTextDatum(rendering->plan->target);
+	for (int i = 0; i < blame->count; i++)
+	{
+		const ErrorData *error = blame->errors[i];
+
+		values[1] = rendering->keys[i];
+		values[2] = rendering->contents[i];
+		values[3] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+		values[4] = CStringGetTextDatum(error->message);
+		if (SPI_execute_plan(remove, values, NULL, false, 0) != SPI_OK_DELETE ||
+			SPI_execute_plan(insert, values, NULL, false, 0) != SPI_OK_INSERT)
+			elog(ERROR, "unexpected result of a statement");
+	}
+	mdb_as_owner_leave(&before);
+}
+
+/*
+ * Keep entries that a target refused, in this transaction.  ERROR if they
+ * cannot be kept; then they must stay pending.
+ */
+void
+mdb_reject_store(const MdbPlan *plan, Oid owner, const MdbBlame *blame)
+{
+	Rendering	rendering = {0};
+
+	rendering.plan = plan;
+	rendering.owner = owner;
+	rendering.context = CurrentMemoryContext;
+	rendering.entries = blame->entries;
+	rendering.keys = MemoryContextAllocHuge(CurrentMemoryContext,
+											blame->count * sizeof(Datum));
+	rendering.contents = MemoryContextAllocHuge(CurrentMemoryContext,
+												blame->count * sizeof(Datum));
+	SPI_connect();
+	render_all(&rendering, blame->count);
+	store_all(&rendering, blame);
+	SPI_finish();
+}
