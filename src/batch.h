@@ -127,9 +127,9 @@ typedef struct MdbBatch
 	int			failures_in_row;
 	MdbReason	failed_reason;
 	int64		requested;		/* flush what arrived before */
+	int64		discarded_until;	/* what arrived until then is not wanted */
 	bool		gone;			/* target dropped: discard */
 	bool		detached;		/* gone as soon as it is empty */
-	bool		discard_flight; /* what is in flight, unless it commits */
 	int			own_batch_size; /* 0: the setting's */
 	int64		own_interval;	/* us; 0: the setting's */
 	char		target[2 * NAMEDATALEN + 1 + 4];	/* schema.name, as last

@@ -301,7 +301,7 @@ run_transaction(int number, MdbReason reason, int timeout, bool isolating)
 	owner = lock_target(batch->relid);
 	given_up = !OidIsValid(owner) ||
 		!OidIsValid(get_extension_oid("mdbatch", true)) ? GONE :
-		!mdb_queue_is_wanted(number) ? UNWANTED : NOT_GIVEN_UP;
+		!mdb_queue_is_wanted(&flight) ? UNWANTED : NOT_GIVEN_UP;
 	if (given_up != NOT_GIVEN_UP)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "books.h"
 #include "due.h"
 #include "hash.h"
 #include "queue.h"
@@ -273,9 +274,8 @@ mdb_queue_detach(int number, MdbFlight *flight, int max)
 	int64		until;
 
 	/* What arrives from now on may be of a key that is taken already. */
-	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
 	until = batch->last_arrival;
-	batch->discard_flight = false;
 	LWLockRelease(mdb_batch_lock(number));
 
 	flight->batch = number;
@@ -293,36 +293,6 @@ mdb_queue_detach(int number, MdbFlight *flight, int max)
 		flight->entries[flight->count++] = ref;
 		unlock_popped(ref);
 	}
-}
-
-/* The counters of a flush that committed, under the batch's lock. */
-static void
-count_outcome(MdbBatch *batch, const MdbFlight *flight,
-			  const MdbOutcome *outcome, TimestampTz now)
-{
-	MdbCounters *counters = &batch->counters;
-
-	counters->flushed += outcome->flushed;
-	counters->rejected += outcome->nrejected;
-	counters->skipped += flight->count - outcome->flushed - outcome->nrejected;
-	counters->batches[outcome->reason]++;
-	counters->notifications += outcome->notifications;
-	counters->last_flush = now;
-	counters->last_flush_duration = now - outcome->started;
-	mdb_histogram_observe(&counters->size, MDB_BATCH_SIZE, flight->count);
-	mdb_histogram_add(&counters->utilization, &outcome->utilization);
-	mdb_histogram_observe(&counters->duration[outcome->reason],
-						  MDB_FLUSH_DURATION,
-						  (now - outcome->started) / 1000000.0);
-}
-
-/* Keep the last of what was rejected, under the batch's lock. */
-static void
-keep_rejections(MdbBatch *batch, const MdbOutcome *outcome)
-{
-	for (int i = 0; i < outcome->nrejected; i++)
-		batch->rejections[batch->nrejected++ % MDB_KEPT_REJECTIONS] =
-			outcome->rejections[i];
 }
 
 /*
@@ -345,8 +315,7 @@ mdb_queue_finish(const MdbFlight *flight, const MdbOutcome *outcome)
 	batch->empty_since = now;
 	batch->retry_at = 0;
 	batch->failures_in_row = 0;
-	count_outcome(batch, flight, outcome, now);
-	keep_rejections(batch, outcome);
+	mdb_books_count_outcome(batch, flight->count, outcome, now);
 	LWLockRelease(lock);
 
 	for (int i = 0; i < flight->count; i++)
@@ -386,7 +355,7 @@ restore_waiting(MdbBatch *batch, MdbRef ref)
 
 	list_remove(&batch->flight_first, &batch->flight_last, ref);
 	batch->in_flight--;
-	if (batch->discard_flight)
+	if (entry->arrival <= batch->discarded_until)
 	{
 		batch->flight_discarded++;
 		return discard(batch, ref);
@@ -409,32 +378,6 @@ restore_waiting(MdbBatch *batch, MdbRef ref)
 	definition->nentries--;
 	mdb_hash_remove(fresh);
 	return fresh;
-}
-
-/*
- * From 1 s doubling to 1 min (R11).
- */
-static int64
-backoff(int failures)
-{
-	return Min(USECS_PER_SEC << Min(failures - 1, 6), 60 * USECS_PER_SEC);
-}
-
-static void
-count_failure(MdbBatch *batch, const MdbFailure *failure)
-{
-	MdbCounters *counters = &batch->counters;
-	TimestampTz now = GetCurrentTimestamp();
-
-	batch->nfailures++;
-	batch->failures_in_row++;
-	batch->failed_reason = failure->reason;
-	batch->retry_at = now + backoff(batch->failures_in_row);
-	batch->requested = 0;
-	counters->flush_failures++;
-	counters->last_failure = now;
-	counters->last_sqlstate = failure->sqlstate;
-	strlcpy(counters->last_error, failure->message, MDB_ERROR_LEN);
 }
 
 /*
@@ -466,7 +409,7 @@ mdb_queue_put_back(const MdbFlight *flight, const MdbFailure *failure)
 	if (failure != NULL)
 	{
 		LWLockAcquire(lock, LW_EXCLUSIVE);
-		count_failure(batch, failure);
+		mdb_books_count_failure(batch, failure);
 		LWLockRelease(lock);
 	}
 	ConditionVariableBroadcast(&batch->changed);
@@ -485,7 +428,7 @@ mdb_queue_discard(int number)
 
 	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
 	until = batch->last_arrival;
-	batch->discard_flight = batch->in_flight > 0;
+	batch->discarded_until = until;
 	LWLockRelease(mdb_batch_lock(number));
 
 	for (;;)
@@ -504,14 +447,14 @@ mdb_queue_discard(int number)
 	return count;
 }
 
-/* Does anybody still want what is in flight? */
+/* Does anybody still want what is in flight?  Its first entry is the oldest. */
 bool
-mdb_queue_is_wanted(int number)
+mdb_queue_is_wanted(const MdbFlight *flight)
 {
-	bool		wanted;
+	int64		discarded_until;
 
-	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
-	wanted = !mdb_batch(number)->discard_flight;
-	LWLockRelease(mdb_batch_lock(number));
-	return wanted;
+	LWLockAcquire(mdb_batch_lock(flight->batch), LW_SHARED);
+	discarded_until = mdb_batch(flight->batch)->discarded_until;
+	LWLockRelease(mdb_batch_lock(flight->batch));
+	return mdb_entry(flight->entries[0])->arrival > discarded_until;
 }

@@ -5,7 +5,7 @@
 #ifndef MDB_QUEUE_H
 #define MDB_QUEUE_H
 
-#include "batch.h"
+#include "books.h"
 #include "entry.h"
 
 /* Entries that a flush has detached. */
@@ -16,27 +16,6 @@ typedef struct MdbFlight
 	int			count;
 	MdbRef	   *entries;		/* in flush order */
 } MdbFlight;
-
-/* What a flush that commits adds to the books. */
-typedef struct MdbOutcome
-{
-	MdbReason	reason;
-	TimestampTz started;
-	int64		flushed;
-	int			nrejected;
-	int			last_rejected;	/* SQLSTATE */
-	MdbRejection *rejections;
-	int64		notifications;
-	MdbHistogram utilization;
-} MdbOutcome;
-
-/* What a flush that failed leaves in the books. */
-typedef struct MdbFailure
-{
-	MdbReason	reason;
-	int			sqlstate;
-	char		message[MDB_ERROR_LEN];
-} MdbFailure;
 
 extern bool mdb_queue_reserve(int number, int queue_size);
 extern void mdb_queue_unreserve(int number);
@@ -49,6 +28,6 @@ extern void mdb_queue_finish(const MdbFlight *flight,
 extern void mdb_queue_put_back(const MdbFlight *flight,
 							   const MdbFailure *failure);
 extern int64 mdb_queue_discard(int number);
-extern bool mdb_queue_is_wanted(int number);
+extern bool mdb_queue_is_wanted(const MdbFlight *flight);
 
 #endif							/* MDB_QUEUE_H */

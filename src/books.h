@@ -1,0 +1,37 @@
+/*
+ * books.h
+ *		What flushes leave in the books of a batch (R19).
+ */
+#ifndef MDB_BOOKS_H
+#define MDB_BOOKS_H
+
+#include "batch.h"
+
+/* What a flush that commits adds to the books. */
+typedef struct MdbOutcome
+{
+	MdbReason	reason;
+	TimestampTz started;
+	int64		flushed;
+	int			nrejected;
+	int			last_rejected;	/* SQLSTATE */
+	MdbRejection *rejections;
+	int64		notifications;
+	MdbHistogram utilization;
+} MdbOutcome;
+
+/* What a flush that failed leaves in the books. */
+typedef struct MdbFailure
+{
+	MdbReason	reason;
+	int			sqlstate;
+	char		message[MDB_ERROR_LEN];
+} MdbFailure;
+
+extern void mdb_books_count_outcome(MdbBatch *batch, int count,
+									const MdbOutcome *outcome,
+									TimestampTz now);
+extern void mdb_books_count_failure(MdbBatch *batch,
+									const MdbFailure *failure);
+
+#endif							/* MDB_BOOKS_H */
