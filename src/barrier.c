@@ -118,8 +118,11 @@ mdbatch_flush(PG_FUNCTION_ARGS)
 
 		if (nrejected > 0)
 			ereport(WARNING,
-					(errmsg("table %s refused " INT64_FORMAT " entries for good",
-							mdb_batch(barriers[i].batch)->target, nrejected),
+					(errmsg_plural("table %s refused " INT64_FORMAT " entry for good",
+								   "table %s refused " INT64_FORMAT " entries for good",
+								   (unsigned long) nrejected,
+								   mdb_batch(barriers[i].batch)->target,
+								   nrejected),
 					 errhint("See the table mdbatch_rejected.")));
 	}
 	PG_RETURN_INT64(total);

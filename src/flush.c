@@ -148,8 +148,10 @@ log_too_long(int ntoo_long)
 		return;
 	logged = now;
 	ereport(LOG,
-			(errmsg("left %d values out of the notifications of table %s",
-					ntoo_long, mdb_batch(flight.batch)->target),
+			(errmsg_plural("left %d value out of the notifications of table %s",
+						   "left %d values out of the notifications of table %s",
+						   ntoo_long, ntoo_long,
+						   mdb_batch(flight.batch)->target),
 			 errdetail("A value is too long for a payload.")));
 }
 
@@ -402,8 +404,10 @@ log_rejections(const MdbBatch *batch)
 {
 	if (outcome.nrejected > 0)
 		ereport(LOG,
-				(errmsg("table %s refused %d entries for good",
-						batch->target, outcome.nrejected),
+				(errmsg_plural("table %s refused %d entry for good",
+							   "table %s refused %d entries for good",
+							   outcome.nrejected,
+							   batch->target, outcome.nrejected),
 				 errdetail("The last one was refused with SQLSTATE %s.",
 						   unpack_sql_state(outcome.last_rejected)),
 				 errhint("See the table mdbatch_rejected.")));

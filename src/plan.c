@@ -75,14 +75,18 @@ plan_column(MdbPlan *plan, int i)
 	if (planned->name == NULL)
 	{
 		if (column->role == MDB_KEY)
+		{
+			plan->has_key = false;
 			refuse(plan, ERRCODE_UNDEFINED_COLUMN,
 				   "a key column of the entry was dropped");
+		}
 		return;
 	}
 	if (!is_assignable(column, planned->type))
 		refuse(plan, ERRCODE_DATATYPE_MISMATCH,
-			   psprintf("column %s has another type than in the entry, which cannot be assigned",
-						planned->name));
+			   psprintf("column \"%s\" has another type than in the entry, whose value cannot be assigned",
+						get_attname(plan->definition->relid, column->attnum,
+									false)));
 	if (column->role == MDB_VERSION)
 		plan->has_version = true;
 	else if (column->role > MDB_LAST)
@@ -99,6 +103,7 @@ mdb_plan_make(const MdbDefinition *definition)
 	Oid			type;
 
 	plan->definition = definition;
+	plan->has_key = true;
 	plan->target =
 		quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 								   get_rel_name(relid));

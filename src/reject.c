@@ -169,14 +169,13 @@ render_all(Rendering *rendering, int count)
 	MdbAsOwner	before;
 
 	mdb_as_owner_enter(&before, rendering->owner);
-	if (rendering->plan->sqlstate == 0)
+	if (rendering->plan->has_key)
 	{
 		rendering->query = mdb_statement_render(rendering->plan);
 		render(rendering, 0, count);
 	}
 	else
 	{
-		/* A column is gone, or of a type that may be gone. */
 		for (int i = 0; i < count; i++)
 			render_bytes(rendering, i);
 	}

@@ -287,9 +287,11 @@ mdb_statement_render(const MdbPlan *plan)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	appendStringInfoString(&text, "SELECT (SELECT pg_catalog.to_jsonb(k) FROM (SELECT ");
+
+	/* Whole rows by their stars: a column may have the name of an alias. */
+	appendStringInfoString(&text, "SELECT (SELECT pg_catalog.to_jsonb(k.*) FROM (SELECT ");
 	append_columns(&text, plan, 0, plan->definition->nkeys, "s.");
-	appendStringInfoString(&text, ") AS k), pg_catalog.to_jsonb(s)");
+	appendStringInfoString(&text, ") AS k), pg_catalog.to_jsonb(s.*)");
 	append_source(&text, plan, true);
 	return text.data;
 }

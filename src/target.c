@@ -146,6 +146,32 @@ describe_row(Relation rel, const MdbDefinition *definition)
 	return row;
 }
 
+/* What was fit when it was attached may no longer be (R23). */
+static void
+check_fitness(Relation rel, const MdbLayout *layout)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		mdb_fitness_check(rel, layout);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (error->hint == NULL)
+			error->hint = psprintf(_("Attach the table again, with %s(), when it is fit to be a target."),
+								   layout->label.metadata ?
+								   "mdbatch_set_target" : "mdbatch_attach");
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
 /* Fill a target from the catalogs, its table open and locked. */
 static void
 resolve(MdbTarget *target, Relation rel)
@@ -157,7 +183,7 @@ resolve(MdbTarget *target, Relation rel)
 
 	if (layout == NULL)
 		not_attached(target->relid);
-	mdb_fitness_check(rel, layout);
+	check_fitness(rel, layout);
 	definition = mdb_layout_define(rel, layout);
 
 	/* Somebody further up may still be using what was resolved before. */

@@ -135,10 +135,8 @@ map_columns(Mapping *mapping, TupleDesc view, const MdbRows *rows)
 
 /* Nothing that is inserted may be lost quietly. */
 static void
-check_unused(const Mapping *mapping, TupleTableSlot *slot, Oid relid)
+check_unused(const Mapping *mapping, TupleDesc view, TupleTableSlot *slot)
 {
-	TupleDesc	view = slot->tts_tupleDescriptor;
-
 	slot_getallattrs(slot);
 	for (int i = 0; i < view->natts; i++)
 		if (!mapping->used[i] && !slot->tts_isnull[i])
@@ -146,12 +144,12 @@ check_unused(const Mapping *mapping, TupleTableSlot *slot, Oid relid)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("\"%s\" is not a column of the entries of table \"%s\"",
 							NameStr(TupleDescAttr(view, i)->attname),
-							get_rel_name(relid))));
+							get_rel_name(mapping->relid))));
 }
 
-/* The row that is inserted, as an entry. */
+/* The row that is inserted into a view, as an entry. */
 static MdbRows *
-convert(Mapping *mapping, TupleTableSlot *slot)
+convert(Mapping *mapping, TupleDesc view, TupleTableSlot *slot)
 {
 	MdbRows    *rows = mdb_rows_begin(mapping->relid, 1);
 	int			n = rows->row->natts;
@@ -159,8 +157,8 @@ convert(Mapping *mapping, TupleTableSlot *slot)
 	bool	   *isnull = palloc(n * sizeof(bool));
 
 	if (mapping->resolved != rows->resolved)
-		map_columns(mapping, slot->tts_tupleDescriptor, rows);
-	check_unused(mapping, slot, mapping->relid);
+		map_columns(mapping, view, rows);
+	check_unused(mapping, view, slot);
 	mapping->econtext->ecxt_scantuple = slot;
 	for (int i = 0; i < n; i++)
 	{
@@ -207,7 +205,8 @@ mdbatch_enqueue(PG_FUNCTION_ARGS)
 	mapping = get_mapping(fcinfo, data->tg_trigger->tgargs[0]);
 	do
 	{
-		rows = convert(mapping, data->tg_trigslot);
+		rows = convert(mapping, RelationGetDescr(data->tg_relation),
+					   data->tg_trigslot);
 	} while (!mdb_rows_are_current(rows));
 	if (mdb_rows_enqueue(rows, mdb_on_full) == 0)
 		PG_RETURN_POINTER(NULL);	/* dropped: no row was inserted */
