@@ -18,10 +18,18 @@
 #include "varatt.h"
 #endif
 
-/* The number of this process among those that can use shared memory. */
+/* What saved bytes are good for. */
+#define MDB_SERVER_VERSION	(PG_VERSION_NUM / 10000)
+
+/*
+ * The number of this process among those that can use shared memory; the
+ * postmaster, which is none of them, counts as the first.
+ */
 static inline int
 mdb_proc_number(void)
 {
+	if (MyProc == NULL)
+		return 0;
 #if PG_VERSION_NUM >= 170000
 	return MyProcNumber;
 #else

@@ -24,7 +24,7 @@
 #include "utils/syscache.h"
 
 #include "note.h"
-#include "queue.h"
+#include "flight.h"
 #include "target.h"
 #include "wait.h"
 
@@ -69,7 +69,7 @@ mdbatch_discard(PG_FUNCTION_ARGS)
 		PG_RETURN_INT64(0);
 	}
 	before = count_flight_discarded(number);
-	count = mdb_queue_discard(number);
+	count = mdb_flight_discard(number);
 	mdb_wait_for_flight(number);
 	PG_RETURN_INT64(count + count_flight_discarded(number) - before);
 }

@@ -40,7 +40,7 @@
 #include "drop.h"
 #include "labels.h"
 #include "note.h"
-#include "queue.h"
+#include "flight.h"
 #include "roster.h"
 
 /* An object whose drop has not ended yet. */
@@ -155,7 +155,7 @@ give_up(const Dropped *drop)
 	}
 	for (int i = 0; i < mdb_max_batches; i++)
 		if (mdb_batch(i)->dboid == drop->dboid && mdb_note_hold_gone(i))
-			(void) mdb_queue_discard(i);
+			(void) mdb_flight_discard(i);
 }
 
 /* Is what was dropped or detached there again when the transaction commits? */

@@ -24,6 +24,7 @@
 #include "note.h"
 #include "pool.h"
 #include "roster.h"
+#include "save.h"
 #include "settings.h"
 #include "staging.h"
 #include "worker.h"
@@ -63,6 +64,8 @@ attach_shared_memory(void)
 	mdb_hash_attach(mdb_entry_merge);
 	mdb_roster_attach();
 	LWLockRelease(AddinShmemInitLock);
+	if (!IsUnderPostmaster)
+		mdb_save_attach();
 
 	/* The postmaster comes here again after a crash of a backend (R15). */
 	if (attached_before && !IsUnderPostmaster)

@@ -33,7 +33,7 @@
 #include "due.h"
 #include "flush.h"
 #include "note.h"
-#include "queue.h"
+#include "flight.h"
 #include "roster.h"
 #include "wait.h"
 #include "worker.h"
@@ -115,7 +115,7 @@ serve(int number, MdbReason reason)
 	if (mdb_batch(number)->gone)
 	{
 		if (mdb_note_hold_gone(number))
-			(void) mdb_queue_discard(number);
+			(void) mdb_flight_discard(number);
 		mdb_note_clear();
 	}
 	else
@@ -130,7 +130,7 @@ tell_left(const MdbBatch *batch)
 	ereport(LOG,
 			(errmsg("worker stops with %u entries pending for table %s",
 					mdb_batch_waiting(batch), batch->target),
-			 errdetail("The next worker flushes them; if the server is shutting down, they are lost.")));
+			 errdetail("The next worker flushes them; if the server is shutting down, they are saved.")));
 }
 
 /* The last flushes, all of them together for at most flush_timeout (R14). */
