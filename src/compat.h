@@ -8,7 +8,10 @@
 #ifndef MDB_COMPAT_H
 #define MDB_COMPAT_H
 
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 
 #if PG_VERSION_NUM < 150000
 #error "mdbatch needs PostgreSQL 15 or newer"
@@ -63,6 +66,16 @@ mdb_unpack_vxid(uint64 packed)
 #endif
 	vxid.localTransactionId = (LocalTransactionId) packed;
 	return vxid;
+}
+
+static inline bool
+mdb_owns_database(Oid dboid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, dboid, GetUserId());
+#else
+	return pg_database_ownercheck(dboid, GetUserId());
+#endif
 }
 
 /* A worker may be stopped for the sake of its database (19 on). */

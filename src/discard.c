@@ -23,8 +23,9 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "note.h"
 #include "flight.h"
+#include "note.h"
+#include "rights.h"
 #include "target.h"
 #include "wait.h"
 
@@ -53,14 +54,7 @@ mdbatch_discard(PG_FUNCTION_ARGS)
 	mdb_batch_require();
 	PreventCommandDuringRecovery("mdbatch_discard()");
 	PreventCommandIfReadOnly("mdbatch_discard()");
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!pg_class_ownercheck(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER,
-					   get_relkind_objtype(get_rel_relkind(relid)),
-					   get_rel_name(relid));
+	mdb_rights_check_owner(relid);
 
 	number = mdb_note_hold_target(MyDatabaseId, relid);
 	if (number < 0)

@@ -27,6 +27,7 @@
 #include "save.h"
 #include "settings.h"
 #include "staging.h"
+#include "utility.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -93,4 +94,5 @@ _PG_init(void)
 	mdb_launcher_register();
 	mdb_staging_register();
 	mdb_drop_register();
+	mdb_utility_register();
 }

@@ -246,7 +246,8 @@ mdb_worker_main(Datum main_arg)
 	if (!mdb_roster_enter_worker(DatumGetInt32(main_arg), generation, &dboid))
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid,
+											  BGWORKER_BYPASS_ALLOWCONN);
 	pqsignal(SIGTERM, handle_stop);
 	mdb_roster_connected();
 	mdb_wait_in_worker();
