@@ -157,6 +157,14 @@ COMMENT ON FUNCTION @extschema@.mdbatch_discard(regclass) IS
 	'throw away what is pending for a table; returns how many entries that was';
 REVOKE ALL ON FUNCTION @extschema@.mdbatch_discard(regclass) FROM PUBLIC;
 
+CREATE FUNCTION @extschema@.mdbatch_retry(target regclass)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'mdbatch_retry'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_retry(regclass) IS
+	'enqueue once more what a table refused, and remove it from mdbatch_rejected';
+REVOKE ALL ON FUNCTION @extschema@.mdbatch_retry(regclass) FROM PUBLIC;
+
 -- The target is a name, not a reference, so that a dump can be restored
 -- whatever became of the table. Keys can be too long for an index.
 CREATE TABLE @extschema@.mdbatch_rejected (

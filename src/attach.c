@@ -34,32 +34,20 @@
 #include "extension.h"
 #include "fitness.h"
 #include "labels.h"
+#include "rights.h"
 
 PG_FUNCTION_INFO_V1(mdbatch_attach);
 PG_FUNCTION_INFO_V1(mdbatch_detach);
 PG_FUNCTION_INFO_V1(mdbatch_set_target);
-
-static void
-check_ownership(Oid relid)
-{
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!pg_class_ownercheck(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER,
-					   get_relkind_objtype(get_rel_relkind(relid)),
-					   get_rel_name(relid));
-}
 
 /* Open the table that is to be the target, for its owner. */
 static Relation
 open_target(Oid relid)
 {
 	/* Nobody else's table is locked; what was true before may not be after. */
-	check_ownership(relid);
+	mdb_rights_check_owner(relid);
 	LockRelationOid(relid, ShareUpdateExclusiveLock);
-	check_ownership(relid);
+	mdb_rights_check_owner(relid);
 	return relation_open(relid, NoLock);
 }
 

@@ -234,6 +234,8 @@ wait_for_adds(Oid relid, uint64 before, const uint32 *hashes, int n)
 	{
 		MdbBarrier	barrier = mdb_wait_request(number, &pending);
 
+		barrier.hashes = hashes;
+		barrier.nhashes = n;
 		(void) mdb_wait_for_flush(&barrier, may_see_error);
 	}
 	PG_CATCH();

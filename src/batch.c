@@ -106,6 +106,13 @@ mdb_batch_waiting(const MdbBatch *batch)
 	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &batch->load)) >> 32;
 }
 
+/* Those of them that the next flush may take, under the batch's lock. */
+uint32
+mdb_batch_ready(const MdbBatch *batch)
+{
+	return mdb_batch_waiting(batch) - batch->ndeferred;
+}
+
 /* Places that open transactions have reserved. */
 uint32
 mdb_batch_reserved(const MdbBatch *batch)
@@ -138,7 +145,7 @@ mdb_batch_next_definition(const MdbBatch *batch)
 {
 	MdbRef		ref = batch->oldest;
 
-	while (ref != MDB_NO_REF && mdb_batch_definition(ref)->first == MDB_NO_REF)
+	while (ref != MDB_NO_REF && mdb_batch_definition(ref)->ready.first == MDB_NO_REF)
 		ref = mdb_batch_definition(ref)->newer;
 	return ref;
 }
@@ -290,6 +297,7 @@ occupy_slot(MdbBatch *batch, Oid dboid, Oid relid)
 	batch->dboid = dboid;
 	batch->relid = relid;
 	batch->empty_since = now;
+	batch->next_retry = DT_NOEND;
 	batch->counters.stats_reset = now;
 	change_epoch(batch);
 }
@@ -351,7 +359,9 @@ make_definition(MdbBatch *batch, const MdbDefinition *definition, uint32 nbytes)
 		return MDB_NO_REF;
 	head = mdb_batch_definition(ref);
 	head->nbytes = nbytes;
-	head->newer = head->first = head->last = MDB_NO_REF;
+	head->newer = MDB_NO_REF;
+	memset(&head->ready, 0, sizeof(MdbList));
+	memset(&head->deferred, 0, sizeof(MdbList));
 	head->nentries = 0;
 	cursor = mdb_pool_start(ref);
 	mdb_pool_write(&cursor, definition, nbytes);

@@ -9,6 +9,7 @@
 #include "definition.h"
 #include "histogram.h"
 #include "locks.h"
+#include "order.h"
 #include "pool.h"
 #include "settings.h"
 #include "storage/condition_variable.h"
@@ -37,8 +38,8 @@ typedef struct MdbDefinitionHead
 
 	/* Under the lock of the batch. */
 	MdbRef		newer;			/* the next of the batch's definitions */
-	MdbRef		first;			/* its waiting entries, in flush order */
-	MdbRef		last;
+	MdbList		ready;			/* its waiting entries, in flush order */
+	MdbList		deferred;		/* those that wait for their own retry */
 	uint32		nentries;		/* waiting and in flight */
 } MdbDefinitionHead;
 
@@ -116,9 +117,10 @@ typedef struct MdbBatch
 	/* Under the batch's lock. */
 	MdbRef		oldest;			/* definitions, in the order of their making */
 	MdbRef		newest;
-	MdbRef		flight_first;	/* in flight, in flush order */
-	MdbRef		flight_last;
+	MdbList		flight;			/* in flight, in flush order */
 	uint32		in_flight;
+	uint32		ndeferred;		/* of those that wait */
+	TimestampTz next_retry;		/* of the deferred; DT_NOEND: none */
 	int64		last_arrival;
 	TimestampTz nonempty_since; /* of what waits */
 	TimestampTz empty_since;
@@ -140,6 +142,9 @@ typedef struct MdbBatch
 	uint64		nflushed;		/* flushes that committed, never reset */
 	uint64		nrejected;		/* entries, never reset */
 	int64		flight_discarded;	/* entries, never reset */
+	uint64		nsteps;			/* flushes that stepped over entries, never
+								 * reset */
+	int			step_sqlstate;	/* why the last one did */
 	MdbRejection rejections[MDB_KEPT_REJECTIONS];	/* the last of them */
 	MdbCounters counters;
 
@@ -154,6 +159,7 @@ extern void mdb_batch_require(void);
 
 extern MdbBatch *mdb_batch(int number);
 extern uint32 mdb_batch_waiting(const MdbBatch *batch);
+extern uint32 mdb_batch_ready(const MdbBatch *batch);
 extern uint32 mdb_batch_reserved(const MdbBatch *batch);
 extern int	mdb_batch_find(Oid dboid, Oid relid, uint64 *epoch);
 extern int	mdb_batch_acquire(Oid dboid, Oid relid, uint64 *epoch);

@@ -24,6 +24,17 @@ keep_rejections(MdbBatch *batch, const MdbOutcome *outcome)
 			outcome->rejections[i];
 }
 
+/* Entries were stepped over: whoever waits for them must know, and the DBA. */
+static void
+note_step(MdbBatch *batch, const MdbOutcome *outcome, TimestampTz now)
+{
+	batch->nsteps++;
+	batch->step_sqlstate = outcome->step.sqlstate;
+	batch->counters.last_failure = now;
+	batch->counters.last_sqlstate = outcome->step.sqlstate;
+	strlcpy(batch->counters.last_error, outcome->step.message, MDB_ERROR_LEN);
+}
+
 /*
  * A flush of so many entries has committed; under the batch's lock.  Cannot
  * fail.
@@ -37,6 +48,10 @@ mdb_books_count_outcome(MdbBatch *batch, int count,
 	counters->flushed += outcome->flushed;
 	counters->rejected += outcome->nrejected;
 	counters->skipped += count - outcome->flushed - outcome->nrejected;
+	if (outcome->nstepped > 0)
+		note_step(batch, outcome, now);
+	if (count == 0)
+		return;					/* it stepped over all of them */
 	counters->batches[outcome->reason]++;
 	counters->notifications += outcome->notifications;
 	counters->last_flush = now;
@@ -50,8 +65,8 @@ mdb_books_count_outcome(MdbBatch *batch, int count,
 }
 
 /* From 1 s doubling to 1 min (R11). */
-static int64
-backoff(int failures)
+int64
+mdb_books_backoff(int failures)
 {
 	return Min(USECS_PER_SEC << Min(failures - 1, 6), 60 * USECS_PER_SEC);
 }
@@ -66,7 +81,7 @@ mdb_books_count_failure(MdbBatch *batch, const MdbFailure *failure)
 	batch->nfailures++;
 	batch->failures_in_row++;
 	batch->failed_reason = failure->reason;
-	batch->retry_at = now + backoff(batch->failures_in_row);
+	batch->retry_at = now + mdb_books_backoff(batch->failures_in_row);
 	batch->requested = 0;
 	counters->flush_failures++;
 	counters->last_failure = now;

@@ -7,6 +7,14 @@
 
 #include "batch.h"
 
+/* What a flush that failed leaves in the books. */
+typedef struct MdbFailure
+{
+	MdbReason	reason;
+	int			sqlstate;
+	char		message[MDB_ERROR_LEN];
+} MdbFailure;
+
 /* What a flush that commits adds to the books. */
 typedef struct MdbOutcome
 {
@@ -16,21 +24,16 @@ typedef struct MdbOutcome
 	int			nrejected;
 	int			last_rejected;	/* SQLSTATE */
 	MdbRejection *rejections;
+	int			nstepped;		/* entries that it stepped over, */
+	MdbFailure	step;			/* and why the last of them */
 	int64		notifications;
 	MdbHistogram utilization;
 } MdbOutcome;
 
-/* What a flush that failed leaves in the books. */
-typedef struct MdbFailure
-{
-	MdbReason	reason;
-	int			sqlstate;
-	char		message[MDB_ERROR_LEN];
-} MdbFailure;
-
 extern void mdb_books_count_outcome(MdbBatch *batch, int count,
 									const MdbOutcome *outcome,
 									TimestampTz now);
+extern int64 mdb_books_backoff(int failures);
 extern void mdb_books_count_failure(MdbBatch *batch,
 									const MdbFailure *failure);
 

@@ -8,7 +8,10 @@
 #ifndef MDB_COMPAT_H
 #define MDB_COMPAT_H
 
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 
 #if PG_VERSION_NUM < 150000
 #error "mdbatch needs PostgreSQL 15 or newer"
@@ -18,10 +21,18 @@
 #include "varatt.h"
 #endif
 
-/* The number of this process among those that can use shared memory. */
+/* What saved bytes are good for. */
+#define MDB_SERVER_VERSION	(PG_VERSION_NUM / 10000)
+
+/*
+ * The number of this process among those that can use shared memory; the
+ * postmaster, which is none of them, counts as the first.
+ */
 static inline int
 mdb_proc_number(void)
 {
+	if (MyProc == NULL)
+		return 0;
 #if PG_VERSION_NUM >= 170000
 	return MyProcNumber;
 #else
@@ -55,6 +66,16 @@ mdb_unpack_vxid(uint64 packed)
 #endif
 	vxid.localTransactionId = (LocalTransactionId) packed;
 	return vxid;
+}
+
+static inline bool
+mdb_owns_database(Oid dboid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, dboid, GetUserId());
+#else
+	return pg_database_ownercheck(dboid, GetUserId());
+#endif
 }
 
 /* A worker may be stopped for the sake of its database (19 on). */

@@ -23,8 +23,9 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "flight.h"
 #include "note.h"
-#include "queue.h"
+#include "rights.h"
 #include "target.h"
 #include "wait.h"
 
@@ -53,14 +54,7 @@ mdbatch_discard(PG_FUNCTION_ARGS)
 	mdb_batch_require();
 	PreventCommandDuringRecovery("mdbatch_discard()");
 	PreventCommandIfReadOnly("mdbatch_discard()");
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!pg_class_ownercheck(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER,
-					   get_relkind_objtype(get_rel_relkind(relid)),
-					   get_rel_name(relid));
+	mdb_rights_check_owner(relid);
 
 	number = mdb_note_hold_target(MyDatabaseId, relid);
 	if (number < 0)
@@ -69,7 +63,7 @@ mdbatch_discard(PG_FUNCTION_ARGS)
 		PG_RETURN_INT64(0);
 	}
 	before = count_flight_discarded(number);
-	count = mdb_queue_discard(number);
+	count = mdb_flight_discard(number);
 	mdb_wait_for_flight(number);
 	PG_RETURN_INT64(count + count_flight_discarded(number) - before);
 }

@@ -40,25 +40,33 @@
 #include "drop.h"
 #include "labels.h"
 #include "note.h"
-#include "queue.h"
+#include "flight.h"
 #include "roster.h"
 
-/* An object whose drop has not ended yet. */
+typedef enum Kind
+{
+	DROP_TABLE,
+	DROP_EXTENSION,				/* all of this database */
+	DROP_DATABASE,
+	DETACH_TABLE,				/* the table stays, its batch goes when empty */
+	HOLD_DATABASE				/* its worker keeps away, that is all */
+} Kind;
+
+/* What ends, or is only held, with this transaction. */
 typedef struct Dropped
 {
 	struct Dropped *next;
 	int			nest;			/* transaction nest level of the drop */
+	Kind		kind;
 	Oid			dboid;
 	Oid			relid;			/* InvalidOid: all of the database */
-	bool		is_database;
-	bool		is_detached;	/* the table stays, its batch goes when empty */
 } Dropped;
 
 static object_access_hook_type next_hook;
 static Dropped *drops;			/* in TopTransactionContext */
 
-static Dropped *
-remember(Oid dboid, Oid relid, bool is_database)
+static void
+remember(Kind kind, Oid dboid, Oid relid)
 {
 	Dropped    *drop = MemoryContextAllocZero(TopTransactionContext,
 											  sizeof(*drop));
@@ -67,16 +75,15 @@ remember(Oid dboid, Oid relid, bool is_database)
 	drop->nest = GetCurrentTransactionNestLevel();
 	drop->dboid = dboid;
 	drop->relid = relid;
-	drop->is_database = is_database;
+	drop->kind = kind;
 	drops = drop;
-	return drop;
 }
 
 /* A table is no longer attached, if this transaction commits. */
 void
 mdb_drop_detached(Oid relid)
 {
-	remember(MyDatabaseId, relid, false)->is_detached = true;
+	remember(DETACH_TABLE, MyDatabaseId, relid);
 }
 
 /* Does a table have a batch that must go with it? */
@@ -111,6 +118,17 @@ stop_worker(Oid dboid)
 	}
 }
 
+/*
+ * The worker of a database keeps away until this transaction ends, so that its
+ * connection is no obstacle.
+ */
+void
+mdb_drop_hold_database(Oid dboid)
+{
+	remember(HOLD_DATABASE, dboid, InvalidOid);
+	stop_worker(dboid);
+}
+
 static void
 object_dropped(ObjectAccessType access, Oid class_id, Oid object_id,
 			   int sub_id, void *arg)
@@ -121,10 +139,10 @@ object_dropped(ObjectAccessType access, Oid class_id, Oid object_id,
 		return;
 
 	if (class_id == RelationRelationId && has_batch(object_id))
-		remember(MyDatabaseId, object_id, false);
+		remember(DROP_TABLE, MyDatabaseId, object_id);
 	else if (class_id == DatabaseRelationId)
 	{
-		remember(object_id, InvalidOid, true);
+		remember(DROP_DATABASE, object_id, InvalidOid);
 		stop_worker(object_id);
 	}
 	else if (class_id == ExtensionRelationId &&
@@ -133,8 +151,8 @@ object_dropped(ObjectAccessType access, Oid class_id, Oid object_id,
 		mdb_labels_clear_all();
 		for (int i = 0; i < mdb_max_batches; i++)
 			if (mdb_batch(i)->dboid == MyDatabaseId)
-				remember(MyDatabaseId, mdb_batch(i)->relid, false);
-		remember(MyDatabaseId, InvalidOid, false);
+				remember(DROP_TABLE, MyDatabaseId, mdb_batch(i)->relid);
+		remember(DROP_EXTENSION, MyDatabaseId, InvalidOid);
 	}
 }
 
@@ -142,32 +160,41 @@ object_dropped(ObjectAccessType access, Oid class_id, Oid object_id,
 static void
 give_up(const Dropped *drop)
 {
-	if (drop->is_detached)
+	switch (drop->kind)
 	{
-		mdb_batch_detach(drop->dboid, drop->relid);
-		return;
+		case HOLD_DATABASE:
+			break;
+		case DETACH_TABLE:
+			mdb_batch_detach(drop->dboid, drop->relid);
+			break;
+		case DROP_TABLE:
+		case DROP_EXTENSION:
+			mdb_batch_drop(drop->dboid, drop->relid);
+			mdb_roster_wake(drop->dboid);
+			break;
+		case DROP_DATABASE:
+			mdb_batch_drop(drop->dboid, InvalidOid);
+			for (int i = 0; i < mdb_max_batches; i++)
+				if (mdb_batch(i)->dboid == drop->dboid &&
+					mdb_note_hold_gone(i))
+					(void) mdb_flight_discard(i);
+			break;
 	}
-	mdb_batch_drop(drop->dboid, drop->relid);
-	if (!drop->is_database)
-	{
-		mdb_roster_wake(drop->dboid);
-		return;
-	}
-	for (int i = 0; i < mdb_max_batches; i++)
-		if (mdb_batch(i)->dboid == drop->dboid && mdb_note_hold_gone(i))
-			(void) mdb_queue_discard(i);
 }
 
 /* Is what was dropped or detached there again when the transaction commits? */
 static bool
 came_back(const Dropped *drop)
 {
-	if (drop->is_database)
-		return false;
-	if (drop->is_detached)
-		return mdb_labels_is_attached(drop->relid);
-	return !OidIsValid(drop->relid) &&
-		OidIsValid(get_extension_oid("mdbatch", true));
+	switch (drop->kind)
+	{
+		case DETACH_TABLE:
+			return mdb_labels_is_attached(drop->relid);
+		case DROP_EXTENSION:
+			return OidIsValid(get_extension_oid("mdbatch", true));
+		default:
+			return false;
+	}
 }
 
 static void
@@ -188,7 +215,7 @@ transaction_ends(XactEvent event, void *arg)
 		return;
 	for (Dropped *drop = drops; drop != NULL; drop = drop->next)
 	{
-		held |= drop->is_database;
+		held |= drop->kind == DROP_DATABASE || drop->kind == HOLD_DATABASE;
 		if (event == XACT_EVENT_COMMIT)
 			give_up(drop);
 	}

@@ -7,5 +7,6 @@
 
 extern void mdb_drop_register(void);
 extern void mdb_drop_detached(Oid relid);
+extern void mdb_drop_hold_database(Oid dboid);
 
 #endif							/* MDB_DROP_H */

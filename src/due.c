@@ -24,29 +24,44 @@ mdb_batch_limits(const MdbBatch *batch)
 	return mdb_settings_limits(batch->own_batch_size, batch->own_interval);
 }
 
+static int64
+arrival_of(MdbRef ref)
+{
+	return ref == MDB_NO_REF ? PG_INT64_MAX : mdb_entry(ref)->arrival;
+}
+
 /*
- * The arrival of the oldest pending entry, in flight or waiting; PG_INT64_MAX
- * if there is none.  Under the batch's lock.
+ * The arrival of the oldest entry that is in flight or that the next flush may
+ * take; PG_INT64_MAX if there is none.  Under the batch's lock.
+ */
+int64
+mdb_batch_oldest_ready(const MdbBatch *batch)
+{
+	int64		oldest = arrival_of(batch->flight.first);
+
+	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
+		 ref = mdb_batch_definition(ref)->newer)
+		oldest = Min(oldest, arrival_of(mdb_batch_definition(ref)->ready.first));
+	return oldest;
+}
+
+/*
+ * The arrival of the oldest pending entry, in flight, ready or deferred;
+ * PG_INT64_MAX if there is none.  Under the batch's lock.
  */
 int64
 mdb_batch_oldest(const MdbBatch *batch)
 {
-	int64		oldest = PG_INT64_MAX;
+	int64		oldest = mdb_batch_oldest_ready(batch);
 
-	if (batch->flight_first != MDB_NO_REF)
-		oldest = mdb_entry(batch->flight_first)->arrival;
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
 		 ref = mdb_batch_definition(ref)->newer)
-	{
-		MdbRef		first = mdb_batch_definition(ref)->first;
-
-		if (first != MDB_NO_REF)
-			oldest = Min(oldest, mdb_entry(first)->arrival);
-	}
+		oldest = Min(oldest,
+					 arrival_of(mdb_batch_definition(ref)->deferred.first));
 	return oldest;
 }
 
-/* When the batch is to be flushed, under its lock (R4, R11). */
+/* When the batch is to be flushed, under its lock (R4, R11, R12). */
 MdbDue
 mdb_batch_due(const MdbBatch *batch, TimestampTz now)
 {
@@ -58,12 +73,12 @@ mdb_batch_due(const MdbBatch *batch, TimestampTz now)
 	if (batch->gone)
 		due.at = now;
 	else if (batch->retry_at == 0 &&
-			 mdb_batch_waiting(batch) >= (uint32) limits.batch_size)
+			 mdb_batch_ready(batch) >= (uint32) limits.batch_size)
 	{
 		due.at = now;
 		due.reason = MDB_CAPACITY;
 	}
-	else if (mdb_batch_oldest(batch) < batch->requested)
+	else if (mdb_batch_oldest_ready(batch) < batch->requested)
 	{
 		due.at = now;
 		due.reason = MDB_REQUESTED;
@@ -74,7 +89,12 @@ mdb_batch_due(const MdbBatch *batch, TimestampTz now)
 		due.reason = batch->failed_reason;
 	}
 	else
-		due.at = Max(batch->last_flush_end, batch->nonempty_since) +
-			limits.flush_interval;
+	{
+		due.at = batch->next_retry;
+		if (mdb_batch_ready(batch) > 0)
+			due.at = Min(due.at,
+						 Max(batch->last_flush_end, batch->nonempty_since) +
+						 limits.flush_interval);
+	}
 	return due;
 }

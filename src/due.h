@@ -15,6 +15,7 @@ typedef struct MdbDue
 } MdbDue;
 
 extern MdbLimits mdb_batch_limits(const MdbBatch *batch);
+extern int64 mdb_batch_oldest_ready(const MdbBatch *batch);
 extern int64 mdb_batch_oldest(const MdbBatch *batch);
 extern MdbDue mdb_batch_due(const MdbBatch *batch, TimestampTz now);
 

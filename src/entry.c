@@ -204,6 +204,26 @@ write_slots(MdbCursor *cursor, const MdbDefinition *definition,
 	}
 }
 
+/* The header of an entry that is nobody else's yet. */
+static void
+fill_head(MdbEntry *entry, const MdbEntryShape *shape, uint16 batch,
+		  MdbRef definition_ref, int64 version)
+{
+	entry->definition = definition_ref;
+	entry->hash = shape->hash;
+	entry->keylen = shape->keylen;
+	entry->vallen = shape->vallen;
+	entry->batch = batch;
+	entry->nslots = shape->nslots;
+	entry->version = version;
+	entry->state = MDB_STAGED;
+	entry->hash_next = MDB_NO_REF;
+	entry->order_prev = entry->order_next = MDB_NO_REF;
+	entry->arrival = 0;
+	entry->retry_at = 0;
+	entry->deferrals = 0;
+}
+
 /*
  * Fill an allocated chain.  The entry is nobody else's until it is published.
  * Cannot ERROR.
@@ -219,18 +239,9 @@ mdb_entry_fill(MdbRef ref, const MdbEntryShape *shape,
 	int			version = mdb_definition_version(definition);
 	uint8		nulls = 0;
 
-	entry->definition = definition_ref;
-	entry->hash = shape->hash;
-	entry->keylen = shape->keylen;
-	entry->vallen = shape->vallen;
-	entry->batch = batch;
-	entry->nslots = shape->nslots;
-	entry->version = version < 0 ? 0 :
-		mdb_slot_ordinal(definition->columns[version].type, values[version]);
-	entry->state = MDB_STAGED;
-	entry->hash_next = MDB_NO_REF;
-	entry->order_prev = entry->order_next = MDB_NO_REF;
-	entry->arrival = 0;
+	fill_head(entry, shape, batch, definition_ref, version < 0 ? 0 :
+			  mdb_slot_ordinal(definition->columns[version].type,
+							   values[version]));
 
 	write_slots(&cursor, definition, values, isnull);
 	for (int i = 0; i < definition->nkeys; i++)
@@ -252,6 +263,54 @@ mdb_entry_fill(MdbRef ref, const MdbEntryShape *shape,
 		if (definition->columns[i].role == MDB_LAST && !isnull[i])
 			write_value(&cursor, &definition->columns[i], values[i]);
 	}
+}
+
+/* The hash of a key, from its bytes. */
+static uint32
+hash_key(const char *bytes, const MdbDefinition *definition, uint16 batch,
+		 MdbRef definition_ref)
+{
+	uint32		hash = hash_combine(batch, definition_ref);
+
+	for (int i = 0; i < definition->nkeys; i++)
+	{
+		uint32		nbytes = definition->columns[i].typlen;
+
+		if (definition->columns[i].typlen < 0)
+		{
+			memcpy(&nbytes, bytes, sizeof(nbytes));
+			bytes += sizeof(nbytes);
+		}
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) bytes,
+											 nbytes));
+		bytes += nbytes;
+	}
+	return hash;
+}
+
+/*
+ * An entry from its bytes; none if the batch may not have the memory.  It is
+ * nobody else's until it is published.
+ */
+MdbRef
+mdb_entry_rebuild(MdbAccount *account, const MdbEntryShape *shape,
+				  int64 version, const char *contents,
+				  const MdbDefinition *definition, uint16 batch,
+				  MdbRef definition_ref)
+{
+	uint32		length = mdb_entry_contents(shape);
+	MdbRef		ref = mdb_pool_alloc(account, length);
+	MdbCursor	cursor;
+	MdbEntryShape full = *shape;
+
+	if (ref == MDB_NO_REF)
+		return MDB_NO_REF;
+	full.hash = hash_key(contents + shape->nslots * MDB_SLOT_SIZE, definition,
+						 batch, definition_ref);
+	fill_head(mdb_entry(ref), &full, batch, definition_ref, version);
+	cursor = mdb_pool_start(ref);
+	mdb_pool_write(&cursor, contents, length);
+	return ref;
 }
 
 /* Where the values begin that are not in slots, and their null bits. */

@@ -44,6 +44,9 @@ typedef struct MdbEntry
 	MdbRef		order_prev;
 	MdbRef		order_next;
 	int64		arrival;		/* of the key, us since 2000, unique in a batch */
+	uint32		retry_at;		/* s since 2000, when deferred; else 0 */
+	uint16		deferrals;		/* in a row */
+	uint16		pad;
 } MdbEntry;
 
 StaticAssertDecl(sizeof(MdbEntry) <= MDB_HEAD_SIZE, "entry header too large");
@@ -78,6 +81,11 @@ extern void mdb_entry_fill(MdbRef ref, const MdbEntryShape *shape,
 						   const MdbDefinition *definition,
 						   uint16 batch, MdbRef definition_ref,
 						   const Datum *values, const bool *isnull);
+extern MdbRef mdb_entry_rebuild(MdbAccount *account,
+								const MdbEntryShape *shape, int64 version,
+								const char *contents,
+								const MdbDefinition *definition,
+								uint16 batch, MdbRef definition_ref);
 extern int	mdb_entry_decode(const char *contents, int64 version,
 							 const MdbDefinition *definition, bool wide,
 							 Datum *values, bool *isnull);

@@ -42,10 +42,11 @@
 #include "flush.h"
 #include "isolate.h"
 #include "note.h"
-#include "queue.h"
+#include "flight.h"
 #include "reject.h"
 #include "roster.h"
 #include "source.h"
+#include "step.h"
 
 /* The flush of this process; entries are in flight while running is true. */
 static bool running = false;
@@ -54,7 +55,8 @@ static MdbFlight flight;
 static MdbOutcome outcome;
 static MdbFailure *failure;		/* NULL: interrupted, which is no failure */
 static MdbFailure failure_data;
-static bool refused;			/* by the target, for the data of an entry */
+static bool writing;			/* the target is locked, no entry refused yet */
+static bool refused;			/* by the target, perhaps for a single entry */
 
 /* Why entries are not written though nothing failed. */
 static enum
@@ -103,12 +105,12 @@ transaction_ends(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT)
 	{
 		detached = false;
-		mdb_queue_finish(&flight, &outcome);
+		mdb_flight_finish(&flight, &outcome);
 	}
 	else if (event == XACT_EVENT_ABORT)
 	{
 		detached = false;
-		mdb_queue_put_back(&flight, failure);
+		mdb_flight_put_back(&flight, failure);
 	}
 }
 
@@ -196,9 +198,56 @@ reject(const MdbPlan *plan, Oid owner, const MdbBlame *blame)
 	outcome.last_rejected = outcome.rejections[blame->count - 1].sqlstate;
 }
 
-/* Write what is in flight; all of it, or, isolating, what the target takes. */
+/* What an error says, as the books keep it. */
 static void
-write_flight(const MdbPlan *plan, Oid owner, bool isolating)
+describe_error(MdbFailure *description, const ErrorData *error)
+{
+	char	   *message = psprintf("%s%s%s", error->message,
+								   error->detail != NULL ? "  DETAIL:  " : "",
+								   error->detail != NULL ? error->detail : "");
+
+	/* Not in the middle of a character. */
+	message[pg_mbcliplen(message, strlen(message), MDB_ERROR_LEN - 1)] = '\0';
+	description->sqlstate = error->sqlerrcode;
+	strlcpy(description->message, message, MDB_ERROR_LEN);
+	pfree(message);
+}
+
+/* The entries that were stepped over, for the books. */
+static void
+count_stepped(int nlocked, const MdbBlame *blame)
+{
+	outcome.nstepped = nlocked + blame->nstepped;
+	if (blame->nstepped > 0)
+		describe_error(&outcome.step, blame->step_error);
+	else if (nlocked > 0)
+	{
+		outcome.step.sqlstate = ERRCODE_LOCK_NOT_AVAILABLE;
+		strlcpy(outcome.step.message, "rows are locked by other transactions",
+				MDB_ERROR_LEN);
+	}
+}
+
+/* Write what the target takes, and step over what is locked. */
+static MdbBlame *
+write_carefully(MdbWriter *writer)
+{
+	char		timeout[32];
+	int			n = mdb_step_over_locked(writer, flight.entries, flight.count);
+	MdbBlame   *blame;
+
+	/* Whatever else it has to wait for, it waits for often. */
+	snprintf(timeout, sizeof(timeout), "%d", Max(mdb_lock_timeout / 10, 1));
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	blame = mdb_isolate(writer, flight.entries, n);
+	count_stepped(flight.count - n, blame);
+	return blame;
+}
+
+/* Write what is in flight; all of it, or, carefully, what can be written. */
+static void
+write_flight(const MdbPlan *plan, Oid owner, bool carefully)
 {
 	MdbBlame   *blame = NULL;
 	MdbWriter	writer;
@@ -209,8 +258,8 @@ write_flight(const MdbPlan *plan, Oid owner, bool isolating)
 	else
 	{
 		mdb_write_begin(&writer, plan, owner);
-		if (isolating)
-			blame = mdb_isolate(&writer, flight.entries, flight.count);
+		if (carefully || mdb_flight_was_deferred(&flight))
+			blame = write_carefully(&writer);
 		else
 			mdb_write_entries(&writer, flight.entries, flight.count);
 		mdb_write_end(&writer);
@@ -268,7 +317,7 @@ take_off(int number, MdbReason reason)
 	flight.entries = MemoryContextAllocHuge(TopTransactionContext,
 											max * sizeof(MdbRef));
 	detached = true;
-	mdb_queue_detach(number, &flight, max);
+	mdb_flight_detach(number, &flight, max);
 	detached = flight.count > 0;
 	return detached;
 }
@@ -291,7 +340,7 @@ stop_timeouts(void)
 
 /* The flush's transaction, from the first lock to before the commit. */
 static void
-run_transaction(int number, MdbReason reason, int timeout, bool isolating)
+run_transaction(int number, MdbReason reason, int timeout, bool carefully)
 {
 	MdbBatch   *batch = mdb_batch(number);
 	Oid			owner;
@@ -303,14 +352,16 @@ run_transaction(int number, MdbReason reason, int timeout, bool isolating)
 	owner = lock_target(batch->relid);
 	given_up = !OidIsValid(owner) ||
 		!OidIsValid(get_extension_oid("mdbatch", true)) ? GONE :
-		!mdb_queue_is_wanted(&flight) ? UNWANTED : NOT_GIVEN_UP;
+		!mdb_flight_is_wanted(&flight) ? UNWANTED : NOT_GIVEN_UP;
 	if (given_up != NOT_GIVEN_UP)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("entries of table %s are not wanted", batch->target)));
 	PushActiveSnapshot(GetTransactionSnapshot());
+	writing = true;
 	write_flight(mdb_plan_make(mdb_batch_read_definition(flight.definition)),
-				 owner, isolating);
+				 owner, carefully);
+	writing = false;
 	PopActiveSnapshot();
 	stop_timeouts();
 	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF || reason == MDB_SHUTDOWN)
@@ -347,22 +398,14 @@ log_failure(const MdbBatch *batch, const ErrorData *error)
 static void
 remember_failure(const ErrorData *error, MdbReason reason)
 {
-	char	   *message = psprintf("%s%s%s", error->message,
-								   error->detail != NULL ? "  DETAIL:  " : "",
-								   error->detail != NULL ? error->detail : "");
-
-	/* Not in the middle of a character. */
-	message[pg_mbcliplen(message, strlen(message), MDB_ERROR_LEN - 1)] = '\0';
 	failure = &failure_data;
 	failure->reason = reason;
-	failure->sqlstate = error->sqlerrcode;
-	strlcpy(failure->message, message, MDB_ERROR_LEN);
-	pfree(message);
+	describe_error(failure, error);
 }
 
 /* The transaction failed: abort it, and keep the reason in the books. */
 static void
-recover(int number, MdbReason reason, bool isolating, MemoryContext context)
+recover(int number, MdbReason reason, bool carefully, MemoryContext context)
 {
 	MdbBatch   *batch = mdb_batch(number);
 	ErrorData  *error;
@@ -376,7 +419,8 @@ recover(int number, MdbReason reason, bool isolating, MemoryContext context)
 	error = CopyErrorData();
 	FlushErrorState();
 
-	refused = !isolating && mdb_isolate_blames_data(error->sqlerrcode);
+	refused = writing && !carefully &&
+		mdb_isolate_can_help(error->sqlerrcode);
 	if (!was_interrupted(error) && given_up == NOT_GIVEN_UP && !refused)
 	{
 		remember_failure(error, reason);
@@ -387,12 +431,12 @@ recover(int number, MdbReason reason, bool isolating, MemoryContext context)
 		/* It failed before it had any entries: back off all the same. */
 		flight.batch = number;
 		flight.count = 0;
-		mdb_queue_put_back(&flight, failure);
+		mdb_flight_put_back(&flight, failure);
 	}
 	AbortCurrentTransaction();
 	if (given_up == GONE && mdb_note_hold_target(MyDatabaseId,
 												 batch->relid) == number)
-		(void) mdb_queue_discard(number);
+		(void) mdb_flight_discard(number);
 	mdb_note_clear();
 	FreeErrorData(error);
 	RESUME_INTERRUPTS();
@@ -400,8 +444,14 @@ recover(int number, MdbReason reason, bool isolating, MemoryContext context)
 
 /* The log tells what became of entries, but never their values. */
 static void
-log_rejections(const MdbBatch *batch)
+log_refusals(const MdbBatch *batch)
 {
+	if (outcome.nstepped > 0)
+		ereport(LOG,
+				(errmsg("stepped over %d entries of table %s: SQLSTATE %s",
+						outcome.nstepped, batch->target,
+						unpack_sql_state(outcome.step.sqlstate)),
+				 errhint("They stay pending, each with a retry of its own.")));
 	if (outcome.nrejected > 0)
 		ereport(LOG,
 				(errmsg_plural("table %s refused %d entry for good",
@@ -415,20 +465,20 @@ log_rejections(const MdbBatch *batch)
 
 /* One transaction.  False if it failed, was refused or interrupted. */
 static bool
-flush_once(int number, MdbReason reason, int timeout, bool isolating)
+flush_once(int number, MdbReason reason, int timeout, bool carefully)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool ok = true;
 
 	failure = NULL;
-	refused = false;
+	writing = refused = false;
 	given_up = NOT_GIVEN_UP;
 	PG_TRY();
 	{
 		running = true;
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
-		run_transaction(number, reason, timeout, isolating);
+		run_transaction(number, reason, timeout, carefully);
 		CommitTransactionCommand();
 		running = false;
 		QueryCancelPending = false; /* it came too late */
@@ -437,7 +487,7 @@ flush_once(int number, MdbReason reason, int timeout, bool isolating)
 	{
 		running = false;
 		ok = false;
-		recover(number, reason, isolating, context);
+		recover(number, reason, carefully, context);
 	}
 	PG_END_TRY();
 	mdb_roster_publish_vxid(false);
@@ -479,7 +529,7 @@ mdb_flush_batch(int number, MdbReason reason, int timeout, int lock_timeout)
 	}
 	if (ok)
 	{
-		log_rejections(mdb_batch(number));
+		log_refusals(mdb_batch(number));
 		mdb_batch_tidy(number);
 	}
 	pgstat_report_stat(true);

@@ -16,6 +16,7 @@
 
 #include "compat.h"
 #include "hash.h"
+#include "locks.h"
 
 static MdbRef *buckets;
 static MdbMerge merge;
@@ -93,6 +94,31 @@ mdb_hash_find(MdbRef like, MdbEntryState state)
 			mdb_hash_same_key(ref, like))
 			return ref;
 	return MDB_NO_REF;
+}
+
+/*
+ * Is an entry pending that arrived before, of a key with that hash, and if so,
+ * is it deferred?  That may have changed when this returns.
+ */
+bool
+mdb_hash_is_pending(uint32 hash, int batch, int64 before, bool *deferred)
+{
+	LWLock	   *lock = mdb_lock_partition(hash);
+	bool		found = false;
+
+	LWLockAcquire(lock, LW_SHARED);
+	for (MdbRef ref = *bucket_of(hash); ref != MDB_NO_REF && !found;
+		 ref = mdb_entry(ref)->hash_next)
+	{
+		const MdbEntry *entry = mdb_entry(ref);
+
+		found = entry->hash == hash && entry->batch == batch &&
+			entry->arrival < before;
+		if (found)
+			*deferred = entry->state == MDB_WAITING && entry->retry_at != 0;
+	}
+	LWLockRelease(lock);
+	return found;
 }
 
 /* Under the partition's lock. */

@@ -14,6 +14,8 @@ typedef void (*MdbMerge) (MdbRef survivor, MdbRef other);
 extern Size mdb_hash_shmem(void);
 extern void mdb_hash_attach(MdbMerge merge_slots);
 extern bool mdb_hash_same_key(MdbRef a, MdbRef b);
+extern bool mdb_hash_is_pending(uint32 hash, int batch, int64 before,
+							   bool *deferred);
 extern bool mdb_hash_combine(MdbRef earlier, MdbRef later);
 extern MdbRef mdb_hash_find(MdbRef like, MdbEntryState state);
 extern void mdb_hash_insert(MdbRef ref);

@@ -4,9 +4,9 @@
  *
  * Model: halves of the batch are written under subtransactions; a half that
  * is refused is halved again, down to single entries: O(k log n) statements
- * for k bad ones of n (R12).  An entry is to blame if it is refused alone, with
- * an error about data.  Any other error is not about entries, and fails the
- * flush.
+ * for k bad ones of n (R12).  An entry is to blame if it is refused alone: for
+ * good with an error about data, else for now: it is stepped over.  An error
+ * that all entries meet, or that is not about entries, fails the flush.
  *
  * Locking: what the statements take.
  *
@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "flight.h"
 #include "isolate.h"
 #include "source.h"
 
@@ -26,14 +27,17 @@ typedef struct Isolation
 	MdbWriter  *writer;
 	MdbBlame   *blame;
 
+	bool		same_step;		/* all that are stepped over met one error */
+	int			step_sqlstate;
+
 	/* The statement that is tried. */
 	const MdbRef *entries;
 	int			count;
 } Isolation;
 
-/* Is an error of that kind the fault of the entries that met it (R12)? */
-bool
-mdb_isolate_blames_data(int sqlstate)
+/* Is an error of that kind the fault of the data that met it (R12)? */
+static bool
+blames_data(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
@@ -44,6 +48,26 @@ mdb_isolate_blames_data(int sqlstate)
 			return true;
 		default:
 			return false;
+	}
+}
+
+/*
+ * Can an error of that kind be one that only some entries meet?  Not what
+ * concerns the server, or was done to the flush from outside.
+ */
+bool
+mdb_isolate_can_help(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_TO_CATEGORY(ERRCODE_T_R_DEADLOCK_DETECTED):	/* 40 */
+		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):	/* 53 */
+		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):	/* 57 */
+		case ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR): /* 58 */
+		case ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR):	/* XX */
+			return false;
+		default:
+			return true;
 	}
 }
 
@@ -110,7 +134,7 @@ isolate(Isolation *isolation, const MdbRef *entries, int count)
 	error = mdb_isolate_try(write_some, isolation, isolation->writer->context);
 	if (error == NULL)
 		return;
-	if (!mdb_isolate_blames_data(error->sqlerrcode))
+	if (!mdb_isolate_can_help(error->sqlerrcode))
 		ReThrowError(error);
 	if (count > 1)
 	{
@@ -119,19 +143,35 @@ isolate(Isolation *isolation, const MdbRef *entries, int count)
 		isolate(isolation, entries + count / 2, count - count / 2);
 		return;
 	}
-	blame->entries[blame->count] = *entries;
-	blame->errors[blame->count++] = error;
+	if (blames_data(error->sqlerrcode))
+	{
+		blame->entries[blame->count] = *entries;
+		blame->errors[blame->count++] = error;
+	}
+	else
+	{
+		mdb_flight_step_over(*entries);
+		blame->nstepped++;
+		blame->step_error = error;
+		isolation->same_step &= blame->nstepped == 1 ||
+			error->sqlerrcode == isolation->step_sqlstate;
+		isolation->step_sqlstate = error->sqlerrcode;
+	}
 }
 
 /*
  * If every entry of several met the same error that a trigger raised, it is
- * the trigger that is broken.
+ * the trigger that is broken.  If every entry met another error that is not
+ * about its data, that is no more about entries.
  */
 static void
-check_trigger(const MdbBlame *blame, int count)
+check_all(const Isolation *isolation, int count)
 {
+	const MdbBlame *blame = isolation->blame;
 	int			sqlstate = blame->count > 0 ? blame->errors[0]->sqlerrcode : 0;
 
+	if (blame->nstepped == count && isolation->same_step)
+		ReThrowError(blame->step_error);
 	if (count < 2 || blame->count < count ||
 		ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_PLPGSQL_ERROR)
 		return;
@@ -143,7 +183,7 @@ check_trigger(const MdbBlame *blame, int count)
 
 /*
  * Write those entries that the target takes, and say which it refuses for
- * good; ERROR if something else is wrong.
+ * good or for now; ERROR if something else is wrong.
  */
 MdbBlame *
 mdb_isolate(MdbWriter *writer, const MdbRef *entries, int count)
@@ -153,8 +193,12 @@ mdb_isolate(MdbWriter *writer, const MdbRef *entries, int count)
 
 	isolation.writer = writer;
 	isolation.blame = blame;
-	isolate(&isolation, entries, count);
-	check_trigger(blame, count);
+	isolation.same_step = true;
+	if (count > 0)
+	{
+		isolate(&isolation, entries, count);
+		check_all(&isolation, count);
+	}
 	return blame;
 }
 

@@ -13,9 +13,13 @@ typedef struct MdbBlame
 	int			count;
 	MdbRef	   *entries;
 	ErrorData **errors;
+
+	/* Those that it refuses for now. */
+	int			nstepped;
+	ErrorData  *step_error;		/* of the last of them */
 } MdbBlame;
 
-extern bool mdb_isolate_blames_data(int sqlstate);
+extern bool mdb_isolate_can_help(int sqlstate);
 extern ErrorData *mdb_isolate_try(void (*work) (void *state), void *state,
 								  MemoryContext context);
 extern MdbBlame *mdb_isolate(MdbWriter *writer, const MdbRef *entries,

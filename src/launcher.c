@@ -30,6 +30,7 @@
 #include "compat.h"
 #include "due.h"
 #include "roster.h"
+#include "save.h"
 #include "worker.h"
 
 #define FIRST_DELAY		USECS_PER_SEC
@@ -332,6 +333,7 @@ mdb_launcher_main(Datum main_arg)
 	databases = hash_create("mdbatch databases", 16, &info,
 							HASH_ELEM | HASH_BLOBS);
 	mdb_roster_enter_launcher();
+	mdb_save_remove();
 
 	while (!ShutdownRequestPending)
 	{

@@ -24,8 +24,10 @@
 #include "note.h"
 #include "pool.h"
 #include "roster.h"
+#include "save.h"
 #include "settings.h"
 #include "staging.h"
+#include "utility.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -63,6 +65,8 @@ attach_shared_memory(void)
 	mdb_hash_attach(mdb_entry_merge);
 	mdb_roster_attach();
 	LWLockRelease(AddinShmemInitLock);
+	if (!IsUnderPostmaster)
+		mdb_save_attach();
 
 	/* The postmaster comes here again after a crash of a backend (R15). */
 	if (attached_before && !IsUnderPostmaster)
@@ -90,4 +94,5 @@ _PG_init(void)
 	mdb_launcher_register();
 	mdb_staging_register();
 	mdb_drop_register();
+	mdb_utility_register();
 }

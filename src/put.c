@@ -24,6 +24,7 @@
 
 #include "barrier.h"
 #include "enqueue.h"
+#include "put.h"
 #include "rows.h"
 
 PG_FUNCTION_INFO_V1(mdbatch_put);
@@ -145,9 +146,12 @@ check_arguments(FunctionCallInfo fcinfo)
 					 errmsg("argument \"%s\" must not be null", names[i])));
 }
 
-/* Convert and enqueue; returns how many were accepted. */
-static int
-put(Oid relid, Jsonb *entries, int on_full)
+/*
+ * Convert a JSON object or an array of them, and enqueue; returns how many
+ * were accepted.
+ */
+int
+mdb_put(Oid relid, Jsonb *entries, int on_full)
 {
 	MdbRows    *rows;
 
@@ -164,7 +168,7 @@ mdbatch_put(PG_FUNCTION_ARGS)
 {
 	mdb_enqueue_begin("mdbatch_put()");
 	check_arguments(fcinfo);
-	PG_RETURN_INT32(put(PG_GETARG_OID(0), PG_GETARG_JSONB_P(1), mdb_on_full));
+	PG_RETURN_INT32(mdb_put(PG_GETARG_OID(0), PG_GETARG_JSONB_P(1), mdb_on_full));
 }
 
 /*
@@ -180,7 +184,7 @@ mdbatch_put_sync(PG_FUNCTION_ARGS)
 	mdb_barrier_begin_sync(fcinfo, "mdbatch_put_sync()");
 	check_arguments(fcinfo);
 	relid = PG_GETARG_OID(0);
-	(void) put(relid, PG_GETARG_JSONB_P(1), mdb_barrier_on_full());
+	(void) mdb_put(relid, PG_GETARG_JSONB_P(1), mdb_barrier_on_full());
 	mdb_barrier_commit_and_wait(relid);
 	PG_RETURN_VOID();
 }

@@ -127,7 +127,7 @@ render_bytes(Rendering *rendering, int i)
 
 	mdb_pool_read(&cursor, bytes, length);
 	rendering->keys[i] = hex_object("key bytes", bytes + slots, entry->keylen);
-	rendering->contents[i] = hex_object("entry bytes", bytes, length);
+	rendering->contents[i] = hex_object(MDB_REJECTED_BYTES, bytes, length);
 	pfree(bytes);
 	MemoryContextSwitchTo(old);
 }
@@ -182,9 +182,19 @@ render_all(Rendering *rendering, int count)
 	mdb_as_owner_leave(&before);
 }
 
-static Oid
-owner_of(Oid relid)
+/* The table mdbatch_rejected, qualified and quoted. */
+const char *
+mdb_reject_table_name(void)
 {
+	return quote_qualified_identifier(get_namespace_name(mdb_extension_schema(false)),
+									  "mdbatch_rejected");
+}
+
+Oid
+mdb_reject_table_owner(void)
+{
+	Oid			relid = get_relname_relid("mdbatch_rejected",
+										  mdb_extension_schema(false));
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner;
 
@@ -213,16 +223,13 @@ prepare(const char *format, const char *table)
 static void
 store_all(const Rendering *rendering, const MdbBlame *blame)
 {
-	Oid			schema = mdb_extension_schema(false);
-	Oid			relid = get_relname_relid("mdbatch_rejected", schema);
-	const char *table = quote_qualified_identifier(get_namespace_name(schema),
-												   "mdbatch_rejected");
+	const char *table = mdb_reject_table_name();
 	SPIPlanPtr	remove;
 	SPIPlanPtr	insert;
 	MdbAsOwner	before;
 	Datum		values[5];
 
-	mdb_as_owner_enter(&before, owner_of(relid));
+	mdb_as_owner_enter(&before, mdb_reject_table_owner());
 	remove = prepare("DELETE FROM %s WHERE target OPERATOR(pg_catalog.=) $1"
 					 " AND key OPERATOR(pg_catalog.=) $2"
 					 " AND pg_catalog.jsonb_hash(key) OPERATOR(pg_catalog.=)"

@@ -7,6 +7,11 @@
 
 #include "isolate.h"
 
+/* The field of an entry that is kept as its bytes. */
+#define MDB_REJECTED_BYTES	"entry bytes"
+
+extern const char *mdb_reject_table_name(void);
+extern Oid	mdb_reject_table_owner(void);
 extern void mdb_reject_store(const MdbPlan *plan, Oid owner,
 							 const MdbBlame *blame);
 

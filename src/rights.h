@@ -7,6 +7,7 @@
 
 #include "definition.h"
 
+extern void mdb_rights_check_owner(Oid relid);
 extern bool mdb_rights_add(const MdbDefinition *definition);
 extern bool mdb_rights_see_pending(const MdbDefinition *definition);
 extern bool mdb_rights_see_errors(Oid relid, int number);

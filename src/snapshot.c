@@ -62,10 +62,14 @@ copy_batch(Copy *copy, int number)
 
 	mdb_lock_partitions_shared();
 	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
-	copy_list(copy, batch->flight_first);
+	copy_list(copy, batch->flight.first);
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF && !copy->too_small;
 		 ref = mdb_batch_definition(ref)->newer)
-		copy_list(copy, mdb_batch_definition(ref)->first);
+	{
+		/* What is deferred is flushed later, whenever it arrived. */
+		copy_list(copy, mdb_batch_definition(ref)->ready.first);
+		copy_list(copy, mdb_batch_definition(ref)->deferred.first);
+	}
 	LWLockRelease(mdb_batch_lock(number));
 	mdb_unlock_partitions();
 }

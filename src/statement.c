@@ -78,14 +78,14 @@ append_columns(StringInfo text, const MdbPlan *plan, int first, int last,
 	}
 }
 
-/* FROM: the entries as s, with the columns' base types, or wide ones. */
+/* The entries, with the columns' base types, or wide ones. */
 static void
-append_source(StringInfo text, const MdbPlan *plan, bool wide)
+append_function(StringInfo text, const MdbPlan *plan, bool wide)
 {
 	Oid			schema = mdb_extension_schema(false);
 	const char *separator = "";
 
-	appendStringInfo(text, " FROM %s() AS s (",
+	appendStringInfo(text, "%s() AS (",
 					 quote_qualified_identifier(get_namespace_name(schema),
 												"mdbatch_flushing"));
 	for (int i = 0; i < plan->definition->ncolumns; i++)
@@ -101,6 +101,15 @@ append_source(StringInfo text, const MdbPlan *plan, bool wide)
 		separator = ", ";
 	}
 	appendStringInfoChar(text, ')');
+}
+
+/* FROM: the entries as s. */
+static void
+append_source(StringInfo text, const MdbPlan *plan, bool wide)
+{
+	appendStringInfoString(text, " FROM ROWS FROM (");
+	append_function(text, plan, wide);
+	appendStringInfoString(text, ") AS s");
 }
 
 static void
@@ -293,5 +302,38 @@ mdb_statement_render(const MdbPlan *plan)
 	append_columns(&text, plan, 0, plan->definition->nkeys, "s.");
 	appendStringInfoString(&text, ") AS k), pg_catalog.to_jsonb(s.*)");
 	append_source(&text, plan, true);
+	return text.data;
+}
+
+/*
+ * The query that finds the rows of entries, as numbers of entries from 1 on;
+ * or, locking, those that nobody else has locked.  palloc'd.
+ */
+char *
+mdb_statement_find(const MdbPlan *plan, bool lock)
+{
+	int			n = plan->definition->ncolumns;
+	StringInfoData text;
+	const char *separator = "";
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "SELECT s.n FROM ROWS FROM (");
+	append_function(&text, plan, false);
+	appendStringInfoString(&text, ") WITH ORDINALITY AS s(");
+	for (int i = 0; i < n; i++)
+	{
+		if (plan->columns[i].name == NULL)
+			continue;
+		appendStringInfo(&text, "%sc%d", separator, i);
+		separator = ", ";
+	}
+	appendStringInfo(&text, ", n) JOIN %s AS t ON ", plan->target);
+	for (int i = 0; i < plan->definition->nkeys; i++)
+		appendStringInfo(&text, "%st.%s %s CAST(s.c%d AS %s)",
+						 i > 0 ? " AND " : "", plan->columns[i].name,
+						 equality(plan->columns[i].type), i,
+						 type_name(plan->columns[i].type));
+	if (lock)
+		appendStringInfoString(&text, " FOR NO KEY UPDATE OF t SKIP LOCKED");
 	return text.data;
 }

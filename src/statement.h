@@ -9,5 +9,6 @@
 
 extern char *mdb_statement_write(const MdbPlan *plan);
 extern char *mdb_statement_render(const MdbPlan *plan);
+extern char *mdb_statement_find(const MdbPlan *plan, bool lock);
 
 #endif							/* MDB_STATEMENT_H */

@@ -32,6 +32,8 @@
 
 #include "compat.h"
 #include "due.h"
+#include "flight.h"
+#include "hash.h"
 #include "note.h"
 #include "roster.h"
 #include "wait.h"
@@ -252,13 +254,13 @@ mdb_wait_for_flight(int number)
 
 /*
  * Ask for a flush of all that has arrived in a batch that the caller holds,
- * and tell how many entries are pending.
+ * what was stepped over included, and tell how many entries are pending.
  */
 MdbBarrier
 mdb_wait_request(int number, int64 *pending)
 {
 	MdbBatch   *batch = mdb_batch(number);
-	MdbBarrier	barrier;
+	MdbBarrier	barrier = {0};
 
 	barrier.batch = number;
 	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
@@ -266,6 +268,8 @@ mdb_wait_request(int number, int64 *pending)
 	barrier.arrival = batch->last_arrival + 1;
 	barrier.nfailures = batch->nfailures;
 	barrier.nrejected = batch->nrejected;
+	barrier.nsteps = batch->nsteps;
+	mdb_flight_wake_all(batch);
 	if (*pending > 0)
 		batch->requested = barrier.arrival;
 	LWLockRelease(mdb_batch_lock(number));
@@ -274,55 +278,105 @@ mdb_wait_request(int number, int64 *pending)
 	return barrier;
 }
 
+/* What a waiter sees of its batch. */
+typedef struct View
+{
+	bool		done;
+	bool		failed;			/* a flush failed */
+	bool		stepped;		/* what is left was stepped over */
+	int			sqlstate;
+	int64		nrejected;
+	char		message[MDB_ERROR_LEN];
+} View;
+
 /* The text can quote values: it goes to the client alone, not to the log. */
 static void
-raise_failure(const MdbBatch *batch, int sqlstate, const char *message,
-			  bool may_see_error)
+raise_failure(const MdbBatch *batch, const View *view, bool may_see_error)
 {
 	ereport(ERROR,
-			(errcode(sqlstate != 0 ? sqlstate : ERRCODE_INTERNAL_ERROR),
+			(errcode(view->sqlstate != 0 ? view->sqlstate :
+					 ERRCODE_INTERNAL_ERROR),
+			 view->stepped ?
+			 errmsg("could not flush some entries of table %s", batch->target) :
 			 errmsg("could not flush the batch of table %s", batch->target),
-			 may_see_error ? errdetail("The flush failed with: %s", message) : 0,
+			 may_see_error ?
+			 errdetail("The flush failed with: %s", view->message) : 0,
 			 errdetail_log("See \"last_error\" in mdbatch_stat."),
 			 errhint("The entries stay pending and are flushed again later.")));
 }
 
+/* Are keys pending that the waiter waits for; are all of those deferred? */
+static bool
+are_pending(const MdbBarrier *barrier, bool *deferred)
+{
+	bool		found = false;
+
+	*deferred = true;
+	for (int i = 0; i < barrier->nhashes; i++)
+	{
+		bool		one_deferred;
+
+		if (!mdb_hash_is_pending(barrier->hashes[i], barrier->batch,
+								 barrier->arrival, &one_deferred))
+			continue;
+		found = true;
+		*deferred &= one_deferred;
+	}
+	return found;
+}
+
+static void
+look(const MdbBarrier *barrier, View *view)
+{
+	MdbBatch   *batch = mdb_batch(barrier->batch);
+	bool		deferred;
+	bool		stepped;
+
+	LWLockAcquire(mdb_batch_lock(barrier->batch), LW_SHARED);
+	view->done = mdb_batch_oldest(batch) >= barrier->arrival;
+	view->failed = batch->nfailures != barrier->nfailures;
+	stepped = batch->nsteps != barrier->nsteps;
+	view->stepped = stepped && mdb_batch_oldest_ready(batch) >= barrier->arrival;
+	view->nrejected = batch->nrejected - barrier->nrejected;
+	view->sqlstate = view->failed ? batch->counters.last_sqlstate :
+		batch->step_sqlstate;
+	memcpy(view->message, batch->counters.last_error, MDB_ERROR_LEN);
+	LWLockRelease(mdb_batch_lock(barrier->batch));
+
+	if (!view->done && barrier->hashes != NULL)
+	{
+		view->done = !are_pending(barrier, &deferred);
+		view->stepped = stepped && deferred;
+	}
+}
+
 /*
  * Wait until all that arrived before a barrier is durably in the table, or
- * gone with it.  ERROR as soon as a flush of the batch fails.  Returns how
- * many entries were rejected meanwhile.
+ * gone with it.  ERROR as soon as a flush of the batch fails, or has stepped
+ * over some of it.  Returns how many entries were rejected meanwhile.
  */
 int64
 mdb_wait_for_flush(const MdbBarrier *barrier, bool may_see_error)
 {
 	MdbBatch   *batch = mdb_batch(barrier->batch);
-	char	   *message = palloc(MDB_ERROR_LEN);
+	View	   *view = palloc(sizeof(View));
 	int64		nrejected;
 
 	for (;;)
 	{
-		bool		done;
-		bool		failed;
-		int			sqlstate;
-
 		ConditionVariablePrepareToSleep(&batch->changed);
-		LWLockAcquire(mdb_batch_lock(barrier->batch), LW_SHARED);
-		done = mdb_batch_oldest(batch) >= barrier->arrival;
-		failed = batch->nfailures != barrier->nfailures;
-		nrejected = batch->nrejected - barrier->nrejected;
-		sqlstate = batch->counters.last_sqlstate;
-		memcpy(message, batch->counters.last_error, MDB_ERROR_LEN);
-		LWLockRelease(mdb_batch_lock(barrier->batch));
-		if (done)
+		look(barrier, view);
+		if (view->done)
 			break;
-		if (failed)
+		if (view->failed || view->stepped)
 		{
 			ConditionVariableCancelSleep();
-			raise_failure(batch, sqlstate, message, may_see_error);
+			raise_failure(batch, view, may_see_error);
 		}
 		wait_for_change(barrier->batch, false);
 	}
 	ConditionVariableCancelSleep();
-	pfree(message);
+	nrejected = view->nrejected;
+	pfree(view);
 	return nrejected;
 }

@@ -14,6 +14,11 @@ typedef struct MdbBarrier
 	int64		arrival;		/* wait for what arrived before */
 	uint64		nfailures;		/* of the batch, when asked */
 	uint64		nrejected;
+	uint64		nsteps;
+
+	/* Wait for keys of these hashes only; NULL: for all. */
+	const uint32 *hashes;
+	int			nhashes;
 } MdbBarrier;
 
 extern void mdb_wait_in_worker(void);

@@ -33,7 +33,7 @@
 #include "due.h"
 #include "flush.h"
 #include "note.h"
-#include "queue.h"
+#include "flight.h"
 #include "roster.h"
 #include "wait.h"
 #include "worker.h"
@@ -115,7 +115,7 @@ serve(int number, MdbReason reason)
 	if (mdb_batch(number)->gone)
 	{
 		if (mdb_note_hold_gone(number))
-			(void) mdb_queue_discard(number);
+			(void) mdb_flight_discard(number);
 		mdb_note_clear();
 	}
 	else
@@ -130,7 +130,7 @@ tell_left(const MdbBatch *batch)
 	ereport(LOG,
 			(errmsg("worker stops with %u entries pending for table %s",
 					mdb_batch_waiting(batch), batch->target),
-			 errdetail("The next worker flushes them; if the server is shutting down, they are lost.")));
+			 errdetail("The next worker flushes them; if the server is shutting down, they are saved.")));
 }
 
 /* The last flushes, all of them together for at most flush_timeout (R14). */
@@ -246,7 +246,8 @@ mdb_worker_main(Datum main_arg)
 	if (!mdb_roster_enter_worker(DatumGetInt32(main_arg), generation, &dboid))
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid,
+											  BGWORKER_BYPASS_ALLOWCONN);
 	pqsignal(SIGTERM, handle_stop);
 	mdb_roster_connected();
 	mdb_wait_in_worker();

@@ -1,0 +1,13 @@
+/*
+ * step.h
+ *		Stepping over rows that others have locked.
+ */
+#ifndef MDB_STEP_H
+#define MDB_STEP_H
+
+#include "write.h"
+
+extern int	mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries,
+								 int count);
+
+#endif							/* MDB_STEP_H */
