@@ -237,9 +237,10 @@ SELECT r.oid::pg_catalog.regclass AS target,
 	 FROM columns c
 	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'version'
 	 ORDER BY c.attname LIMIT 1) AS version,
-	(SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4)
+	coalesce((SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4)
 	 FROM columns c
-	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'column') AS columns,
+	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'column'),
+		'{}') AS columns,
 	coalesce((SELECT pg_catalog.jsonb_object_agg(c.attname, c.c OPERATOR(pg_catalog.->) 'merge')
 	 FROM columns c
 	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'merge'),

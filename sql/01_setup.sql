@@ -36,6 +36,17 @@ EXCEPTION WHEN OTHERS THEN
   IF hint <> '' THEN RAISE INFO '  hint: %', hint; END IF;
 END $$;
 
+-- Make a flush fail, whatever is wrong with it, but its data (R12): an error
+-- of class 58 blames no entry. It quotes the row, as such errors can.
+CREATE FUNCTION refuse_bad() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.value = 'bad' THEN
+    RAISE EXCEPTION 'refused value "%"', NEW.value
+      USING ERRCODE = '58030', DETAIL = format('The row is %s.', NEW);
+  END IF;
+  RETURN NEW;
+END $$;
+
 -- The agent of a number.
 CREATE FUNCTION agent(n integer) RETURNS uuid LANGUAGE sql IMMUTABLE AS
 $$ SELECT lpad(n::text, 32, '0')::uuid $$;

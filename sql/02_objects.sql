@@ -28,7 +28,7 @@ WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
 ORDER BY 1;
 SELECT count(*) AS columns_without_comment
 FROM pg_attribute
-WHERE attrelid = 'mdbatch_metadata'::regclass AND attnum > 0
+WHERE attrelid IN ('mdbatch_metadata'::regclass, 'mdbatch_rejected'::regclass) AND attnum > 0
   AND col_description(attrelid, attnum) IS NULL;
 
 -- R18: what PUBLIC may not call.
@@ -50,8 +50,8 @@ SELECT proname::text COLLATE "C" AS name, prokind AS kind, provolatile AS volati
   proparallel AS parallel, proretset AS set, prosecdef AS definer, pg_get_function_arguments(oid) AS arguments
 FROM pg_proc WHERE proname LIKE 'mdbatch%' ORDER BY 1;
 
--- R27: the extension's table is dumped with its rows; it cannot move.
-SELECT array_agg(c::regclass) AS dumped, extcondition, extrelocatable, extversion
+-- R27: the extension's tables are dumped with their rows; it cannot move.
+SELECT array_agg(c::regclass ORDER BY c::regclass::text) AS dumped, extcondition, extrelocatable, extversion
 FROM pg_extension, unnest(extconfig) c WHERE extname = 'mdbatch' GROUP BY 2, 3, 4;
 CREATE SCHEMA elsewhere;
 ALTER EXTENSION mdbatch SET SCHEMA elsewhere;
@@ -61,6 +61,7 @@ SELECT count(*) AS rows_after_create FROM mdbatch_metadata;
 SELECT target, metadata, key, version, columns, merge, mode, channel, notify, batch_size, flush_interval, owner = current_user AS mine
 FROM mdbatch_target;
 \d mdbatch_metadata
+\d mdbatch_rejected
 \d mdbatch_stat
 \d mdbatch_stat_histogram
 \d mdbatch_target

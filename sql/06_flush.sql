@@ -1,5 +1,7 @@
 -- The behaviours of a batcher, one after the other.
 SELECT mdbatch_set_target('mdbatch_metadata');
+SELECT mdbatch_add(agent(1), '{first}', '{0}');
+SELECT mdbatch_flush();
 SELECT mdbatch_stat_reset();
 
 -- R4: an empty batch is not flushed and counts nothing.

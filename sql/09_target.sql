@@ -125,6 +125,8 @@ CALL fails($$SELECT mdbatch_set_target('plain')$$);
 CREATE UNIQUE INDEX ON plain (agent_id, fixed);
 CALL fails($$SELECT mdbatch_set_target('plain', key => 'fixed')$$);
 CREATE UNIQUE INDEX good ON plain (agent_id, key);
+CALL fails($$SELECT mdbatch_set_target('plain')$$);
+ALTER TABLE plain DROP CONSTRAINT late;
 ALTER TABLE plain ALTER key DROP NOT NULL;
 CALL fails($$SELECT mdbatch_set_target('plain')$$);
 ALTER TABLE plain ALTER key SET NOT NULL;

@@ -72,8 +72,8 @@ SELECT mdbatch_flush();
 
 -- errors quote values: for the owner, those who may see what is pending, and
 -- pg_read_all_stats; others get the SQLSTATE and the table
-ALTER TABLE state ADD CONSTRAINT no_secret CHECK (value <> 'secret');
-SELECT mdbatch_add(agent(1), '{k}', '{secret}', NULL, '{infinity}');
+CREATE TRIGGER refuse_bad BEFORE INSERT ON state FOR EACH ROW EXECUTE FUNCTION refuse_bad();
+SELECT mdbatch_add(agent(1), '{k}', '{bad}', NULL, '{infinity}');
 SELECT mdbatch_flush();
 SELECT last_error FROM mdbatch_stat WHERE relid = 'state'::regclass;
 SET ROLE mdb_owner;
@@ -93,7 +93,7 @@ REVOKE SELECT (value) ON state FROM mdb_adder;
 SET ROLE mdb_adder;
 SELECT last_error FROM mdbatch_stat WHERE relid = 'state'::regclass;
 CALL fails('SELECT mdbatch_flush()');
-CALL mdbatch_add_sync(agent(1), '{l}', '{v}', NULL, '{infinity}');
+CALL mdbatch_add_sync(agent(1), '{l}', '{bad}', NULL, '{infinity}');
 RESET ROLE;
 GRANT SELECT (value) ON state TO mdb_adder;
 ALTER TABLE state ENABLE ROW LEVEL SECURITY;
@@ -101,10 +101,43 @@ SET ROLE mdb_adder;
 SELECT last_error FROM mdbatch_stat WHERE relid = 'state'::regclass;
 RESET ROLE;
 ALTER TABLE state DISABLE ROW LEVEL SECURITY;
-ALTER TABLE state DROP CONSTRAINT no_secret;
+DROP TRIGGER refuse_bad ON state;
 SELECT mdbatch_flush() IS NOT NULL AS flushed;
 SELECT key, value FROM state ORDER BY 1;
 DELETE FROM state;
+
+-- So it is with what is refused for good (R12); its table is for nobody yet.
+CREATE FUNCTION refuse_secret() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'refused value "%"', NEW.value USING ERRCODE = '22023';
+END $$;
+CREATE TRIGGER refuse_secret BEFORE INSERT ON state FOR EACH ROW EXECUTE FUNCTION refuse_secret();
+SET ROLE mdb_owner;
+CALL mdbatch_add_sync(agent(1), '{k}', '{secret}');
+\echo :LAST_ERROR_SQLSTATE
+CALL fails('SELECT * FROM mdbatch_rejected');
+SET ROLE mdb_adder;
+CALL mdbatch_add_sync(agent(1), '{k}', '{secret}');
+SELECT mdbatch_add(agent(1), '{k}', '{secret}');
+SELECT mdbatch_flush();
+CALL fails('SELECT * FROM mdbatch_rejected');
+RESET ROLE;
+REVOKE SELECT (value) ON state FROM mdb_adder;
+SET ROLE mdb_adder;
+CALL mdbatch_add_sync(agent(1), '{k}', '{secret}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT mdbatch_add(agent(1), '{k}', '{secret}');
+SELECT mdbatch_flush();
+RESET ROLE;
+GRANT SELECT (value) ON state TO mdb_adder;
+SELECT target, key, entry ->> 'value' AS value, sqlstate, message FROM mdbatch_rejected;
+GRANT SELECT ON mdbatch_rejected TO mdb_owner;
+SET ROLE mdb_owner;
+SELECT key ->> 'key' AS key, message FROM mdbatch_rejected;
+RESET ROLE;
+TRUNCATE mdbatch_rejected;
+DROP TRIGGER refuse_secret ON state;
+DROP FUNCTION refuse_secret();
 
 -- Every column that an entry has, and no other
 ALTER TABLE state ADD COLUMN other int;

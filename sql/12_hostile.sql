@@ -25,21 +25,33 @@ CREATE TYPE mood AS ENUM ('00000000-0000-0000-0000-000000000001');
 CREATE FUNCTION to_mood(uuid) RETURNS mood LANGUAGE sql IMMUTABLE AS $$ SELECT $1::text::public.mood $$;
 CREATE CAST (uuid AS mood) WITH FUNCTION to_mood(uuid) AS ASSIGNMENT;
 ALTER TABLE state ALTER agent_id TYPE mood USING to_mood(agent_id);
-CALL fails('SELECT mdbatch_flush()');
+-- If what waits can be assigned, it is written,
+SELECT mdbatch_flush();
+SELECT agent_id, value FROM state WHERE key = 'k';
 CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
 ALTER TABLE state ALTER agent_id TYPE uuid USING agent_id::text::uuid;
 DROP TYPE mood CASCADE;
-SELECT mdbatch_flush() IS NOT NULL AS flushed;
+-- if not, it is rejected, however good it is (R23).
+SELECT mdbatch_add(agent(1), '{k}', '{unfit}');
+ALTER TABLE state ALTER agent_id TYPE int USING 1;
+SELECT mdbatch_flush();
+SELECT target, sqlstate, message, key <> '{}' AS has_key, entry <> '{}' AS has_entry FROM mdbatch_rejected;
+SELECT rejected, pending, balanced FROM books WHERE target = 'public.state' AND rejected > 0;
+ALTER TABLE state ALTER agent_id TYPE uuid USING agent(agent_id);
+SELECT agent_id, value FROM state WHERE key = 'k';
+TRUNCATE mdbatch_rejected;
 
 -- Another column is labelled as the announced one.
 SECURITY LABEL FOR mdbatch ON COLUMN state.collected_at IS '{"version": true, "notify": true}';
 CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
 SELECT mdbatch_set_target('state');
 
--- A column is dropped while entries wait that carry it.
-SELECT mdbatch_add(agent(1), '{k}', '{v}');
+-- A column is dropped while entries wait that carry it: the rest of them is
+-- written (R23).
+SELECT mdbatch_add(agent(1), '{k}', '{v}', '{lost}');
 ALTER TABLE state DROP COLUMN error;
-CALL fails('SELECT mdbatch_flush()');
+SELECT mdbatch_flush();
+SELECT value FROM state WHERE key = 'k';
 CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
 
 -- A trigger that catches the cancel of the flush is stopped all the same.

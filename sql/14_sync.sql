@@ -67,13 +67,26 @@ SELECT count(*) AS pending FROM mdbatch_pending();
 SELECT count(*) AS written FROM mdbatch_metadata WHERE agent_id = agent(3);
 
 -- An error after the commit says that the entries stay pending.
-ALTER TABLE mdbatch_metadata ADD CONSTRAINT no_bad CHECK (value <> 'bad');
+CREATE TRIGGER refuse_bad BEFORE INSERT ON mdbatch_metadata FOR EACH ROW EXECUTE FUNCTION refuse_bad();
 CALL mdbatch_add_sync(agent(4), '{a}', '{bad}', NULL, ARRAY[timestamptz '2020-01-01']);
 \echo :LAST_ERROR_SQLSTATE
 SELECT key, value FROM mdbatch_pending();
-ALTER TABLE mdbatch_metadata DROP CONSTRAINT no_bad;
+DROP TRIGGER refuse_bad ON mdbatch_metadata;
 CALL mdbatch_add_sync(agent(4), '{b}', '{good}');
 SELECT key, value FROM mdbatch_metadata WHERE agent_id = agent(4) ORDER BY 1;
+-- An entry that is refused for good raises what refused it (R12); the others
+-- of the call are written. Nobody hears of the entries of others.
+ALTER TABLE mdbatch_metadata ADD CONSTRAINT no_worse CHECK (value <> 'worse');
+CALL mdbatch_add_sync(agent(4), '{c,d,e}', '{1,worse,1}', NULL, array_fill(timestamptz '2020-01-01', '{3}'));
+\echo :LAST_ERROR_SQLSTATE
+SELECT count(*) FROM mdbatch_pending();
+SELECT mdbatch_add(agent(4), '{f}', '{worse}');
+CALL mdbatch_add_sync(agent(4), '{g}', '{1}');
+SELECT key, value FROM mdbatch_metadata WHERE agent_id = agent(4) ORDER BY 1;
+SELECT key ->> 'key' AS key, entry ->> 'value' AS value, sqlstate FROM mdbatch_rejected ORDER BY 1;
+SELECT pending, rejected, balanced FROM books WHERE target = 'public.mdbatch_metadata';
+ALTER TABLE mdbatch_metadata DROP CONSTRAINT no_worse;
+TRUNCATE mdbatch_rejected;
 
 -- R9: drop counts as error here.
 ALTER SYSTEM SET mdbatch.queue_size = 2;
@@ -93,4 +106,5 @@ SELECT dropped, reserved, pending, balanced FROM books WHERE target = 'public.md
 ALTER SYSTEM RESET mdbatch.queue_size;
 SELECT pg_reload_conf();
 \c -
+SELECT * FROM books WHERE NOT balanced;
 TRUNCATE mdbatch_metadata;

@@ -40,6 +40,7 @@ SELECT sum(mdbatch_add(agent(1), ARRAY['lost' || i], ARRAY[repeat('x', 10000)]))
 ROLLBACK;
 SELECT pending, memory_used < 10000 AS freed FROM mdbatch_stat WHERE relid = 'state'::regclass;
 SELECT mdbatch_set_target('mdbatch_metadata');
+SELECT mdbatch_add(agent(1), '{a}', '{2}');
 SELECT mdbatch_flush() > 3 AS flushed;
 SELECT count(*) FILTER (WHERE key = 'a') AS small, count(*) FILTER (WHERE key LIKE 'big%') BETWEEN 10 AND 17 AS big,
   bool_and(length(value) = CASE key WHEN 'a' THEN 1 ELSE 1000000 END) AS whole FROM mdbatch_metadata;
@@ -54,8 +55,8 @@ CREATE PROCEDURE add_to(first int, last int) LANGUAGE plpgsql AS $$
 BEGIN
   FOR i IN first..last LOOP
     EXECUTE format('CREATE TABLE slot%s (agent_id uuid, key text, value text, error text, collected_at timestamptz, PRIMARY KEY (agent_id, key))', i);
-    PERFORM mdbatch_set_target(format('slot%s', i)::regclass);
-    PERFORM mdbatch_add(agent(i), '{k}', ARRAY[i::text]);
+    PERFORM mdbatch_attach(format('slot%s', i)::regclass, version => 'collected_at');
+    PERFORM mdbatch_put(format('slot%s', i)::regclass, jsonb_build_object('agent_id', agent(i), 'key', 'k', 'value', i::text));
     COMMIT;
   END LOOP;
 END $$;

@@ -43,9 +43,21 @@ VACUUM FULL short;
 SELECT mdbatch_flush();
 SELECT owner FROM mdbatch_target;
 SELECT key FROM short WHERE key = 'again';
--- A change that makes the table unfit is noticed by the next add.
+-- A change that makes the table unfit is noticed by the next add. What is
+-- pending is rejected if it cannot be assigned,
+SELECT mdbatch_add(agent(1), '{again}', '{2}', '{12}');
 ALTER TABLE short ALTER error TYPE int USING 0;
 CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
+SELECT mdbatch_flush();
+SELECT target, sqlstate, message FROM mdbatch_rejected;
+TRUNCATE mdbatch_rejected;
+-- and written if it can.
+ALTER TABLE short ALTER error TYPE text;
+SELECT mdbatch_add(agent(1), '{again}', '{3}', '{12}');
+ALTER TABLE short ALTER error TYPE char(4);
+CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
+SELECT mdbatch_flush();
+SELECT value, error = '12  ' AS error FROM short WHERE key = 'again';
 ALTER TABLE short ALTER error TYPE text;
 ALTER TABLE short DROP CONSTRAINT short_pkey;
 CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
@@ -109,9 +121,13 @@ SELECT mdbatch_set_target('parent');
 SELECT mdbatch_add(agent(1), '{k}', '{v}');
 SELECT mdbatch_flush();
 SELECT mdbatch_add(agent(7), '{k}', '{v}');
-CALL fails('SELECT mdbatch_flush()');
+-- R12: what no partition takes is rejected.
+SELECT mdbatch_flush();
+SELECT target, key ->> 'agent_id' AS agent_id, entry ->> 'value' AS value, sqlstate, message FROM mdbatch_rejected;
+TRUNCATE mdbatch_rejected;
 CREATE TABLE high PARTITION OF parent FOR VALUES FROM ('00000000-0000-0000-0000-000000000005') TO (MAXVALUE);
-SELECT mdbatch_flush() IS NOT NULL AS flushed;
+SELECT mdbatch_add(agent(7), '{k}', '{v}');
+SELECT mdbatch_flush();
 SELECT tableoid::regclass, agent_id, value FROM parent ORDER BY 2;
 SELECT mdbatch_set_target('low');
 SELECT mdbatch_add(agent(1), '{k}', '{w}');

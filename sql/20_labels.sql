@@ -81,7 +81,8 @@ CALL refused('{"key": 1, "version": true}', 'COLUMN copy.key');
 CALL refused('{"key": 1, "column": 1}', 'COLUMN copy.key');
 CALL refused('{"key": 33}', 'COLUMN copy.key');
 CALL refused('{"key": 0}', 'COLUMN copy.key');
-CALL refused('{"notify": true}', 'COLUMN copy.key');
+CALL refused('{"notify": 1}', 'COLUMN copy.key');
+CALL refused('{"notify": false}', 'COLUMN copy.key');
 CALL refused('{}', 'COLUMN copy.key');
 -- Numbers beyond all bounds, and fields of another type, which the view
 -- mdbatch_target could not show.
@@ -92,6 +93,11 @@ CALL refused('{"version": true, "column": "x"}', 'COLUMN copy.key');
 CALL refused('{"key": 1.5}', 'COLUMN copy.key');
 SELECT count(*) FROM pg_seclabels WHERE provider = 'mdbatch' AND objoid = 'copy'::regclass;
 DROP PROCEDURE refused(text, text);
+
+-- A column that is announced need not be in the entries.
+BEGIN;
+SECURITY LABEL FOR mdbatch ON COLUMN copy.more IS '{"notify": true}';
+ROLLBACK;
 
 -- Two columns with the same part: the table is not fit, but can be looked at.
 SECURITY LABEL FOR mdbatch ON COLUMN state.more IS '{"version": true}';
@@ -128,12 +134,23 @@ CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "ke
 CALL fails($$SECURITY LABEL FOR mdbatch ON COLUMN copy.key IS '{"key": 1}'$$);
 CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE copy IS NULL$$);
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION mdbatch_set_target TO mdb_owner;
+GRANT EXECUTE ON FUNCTION mdbatch_attach TO mdb_owner;
 SET ROLE mdb_owner;
 SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "key": 2}';
 SECURITY LABEL FOR mdbatch ON TABLE copy IS NULL;
 RESET ROLE;
-REVOKE EXECUTE ON FUNCTION mdbatch_set_target FROM mdb_owner;
+-- To mark the metadata target needs the right to call mdbatch_set_target too.
+BEGIN;
+SECURITY LABEL FOR mdbatch ON TABLE state IS NULL;
+SET ROLE mdb_owner;
+CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "key": 2, "columns": 2, "version": true, "metadata": true}'$$);
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION mdbatch_set_target TO mdb_owner;
+SET ROLE mdb_owner;
+SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "key": 2, "columns": 2, "version": true, "metadata": true}';
+SELECT target, metadata FROM mdbatch_target;
+ROLLBACK;
+REVOKE EXECUTE ON FUNCTION mdbatch_attach FROM mdb_owner;
 
 -- A label that is rolled back attaches nothing.
 BEGIN;

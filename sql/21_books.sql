@@ -28,6 +28,13 @@ SELECT * FROM book;
 -- nothing to do counts nothing
 SELECT mdbatch_flush();
 SELECT * FROM book;
+-- refused for good (R12): no failure
+ALTER TABLE booked ADD CONSTRAINT no_bad CHECK (value <> 'bad');
+SELECT mdbatch_add(agent(4), '{a,b,c}', '{bad,1,1}', NULL, array_fill(day(2), '{3}'));
+SELECT mdbatch_flush();
+SELECT * FROM book;
+ALTER TABLE booked DROP CONSTRAINT no_bad;
+TRUNCATE mdbatch_rejected;
 -- a transaction that is open
 BEGIN;
 SELECT mdbatch_add(agent(1), '{c,d,c}', '{4,4,4}');
@@ -77,6 +84,22 @@ ALTER TABLE booked RENAME TO renamed;
 SELECT mdbatch_add(agent(1), '{a}', '{6}');
 SELECT target FROM mdbatch_stat WHERE relid = 'renamed'::regclass;
 SELECT mdbatch_flush();
+
+-- A batch that is attached again before all of it is written is the same.
+SELECT mdbatch_add(agent(1), '{a}', '{7}');
+SELECT mdbatch_set_target('mdbatch_metadata');
+SELECT pending, added, flushed FROM mdbatch_stat WHERE relid = 'renamed'::regclass;
+SELECT mdbatch_set_target('renamed', channel => 'c');
+SELECT mdbatch_flush();
+SELECT pending, added, flushed FROM mdbatch_stat WHERE relid = 'renamed'::regclass;
+-- Detached and empty, it is gone; the next one starts from nothing.
+SELECT mdbatch_set_target('mdbatch_metadata');
+SELECT pending, added, flushed FROM mdbatch_stat WHERE relid = 'renamed'::regclass;
+SELECT mdbatch_set_target('renamed', channel => 'c');
+SELECT mdbatch_add(agent(1), '{a}', '{8}');
+SELECT pending, added, flushed FROM mdbatch_stat WHERE relid = 'renamed'::regclass;
+SELECT mdbatch_flush();
+SELECT value FROM renamed WHERE agent_id = agent(1) AND key = 'a';
 DROP VIEW book;
 DROP TABLE renamed;
 DROP FUNCTION day(int);

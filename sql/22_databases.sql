@@ -10,7 +10,12 @@ SELECT count(*) FROM mdbatch_pending();
 SELECT mdbatch_add('00000000-0000-0000-0000-000000000002', '{there}', '{2}');
 SELECT mdbatch_flush();
 SELECT key, value FROM mdbatch_metadata;
-ALTER TABLE mdbatch_metadata ADD CONSTRAINT no_bad CHECK (value <> 'bad');
+-- a failure of no data, whose text quotes the row
+CREATE FUNCTION refuse_bad() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'refused value "%"', NEW.value USING ERRCODE = '58030';
+END $$;
+CREATE TRIGGER refuse_bad BEFORE INSERT ON mdbatch_metadata FOR EACH ROW EXECUTE FUNCTION refuse_bad();
 SELECT mdbatch_add('00000000-0000-0000-0000-000000000002', '{there}', '{bad}', NULL, '{infinity}');
 SELECT mdbatch_flush();
 SELECT datname = current_database() AS mine, target, pending, last_error FROM mdbatch_stat WHERE pending > 0 ORDER BY 1;

@@ -142,5 +142,5 @@ SELECT count(*) FROM pg_class WHERE relname LIKE 'mdbatch%';
 ALTER SYSTEM RESET mdbatch.flush_interval;
 ALTER SYSTEM RESET mdbatch.lock_timeout;
 SELECT pg_reload_conf();
-DROP FUNCTION agent(int);
+DROP FUNCTION agent(int), refuse_bad();
 DROP PROCEDURE wait_until(text), fails(text);

@@ -81,6 +81,8 @@ attach(Relation rel, const MdbLayout *layout)
 		mdb_drop_detached(metadata);
 	}
 	mdb_layout_write(rel, layout);
+	mdb_drop_attached(RelationGetRelid(rel), layout->label.batch_size,
+					  layout->label.flush_interval);
 }
 
 static void
@@ -161,6 +163,7 @@ mdbatch_set_target(PG_FUNCTION_ARGS)
 	{
 		mdb_attach_args_check_defaults(fcinfo);
 		detach_former(relid);
+		mdb_drop_attached(relid, 0, 0);
 	}
 	else
 	{

@@ -174,13 +174,15 @@ raise_rejection(const MdbBatch *batch, const MdbRejection *rejection,
 			 errmsg("table %s refused an entry for good", batch->target),
 			 may_see_error ?
 			 errdetail("It was refused with: %s", rejection->message) : 0,
-			 errdetail_log("See the table mdbatch_rejected."),
-			 errhint("The other entries have been written.")));
+			 errdetail_log("See the table mdbatch_rejected.")));
 }
 
-/* ERROR if one of the adds of these hashes was rejected since then. */
+/*
+ * ERROR if one of these adds was rejected since then: one that was there when
+ * the flight of the rejected entry left.
+ */
 static void
-check_rejections(int number, uint64 before, const uint32 *hashes, int n,
+check_rejections(int number, uint64 before, const MdbWatched *watched, int n,
 				 bool may_see_error)
 {
 	MdbBatch   *batch = mdb_batch(number);
@@ -199,7 +201,8 @@ check_rejections(int number, uint64 before, const uint32 *hashes, int n,
 		if (nrejected - i > MDB_KEPT_REJECTIONS)
 			continue;			/* overwritten since */
 		for (int k = 0; k < n; k++)
-			if (hashes[k] == rejection->hash)
+			if (watched[k].hash == rejection->hash &&
+				watched[k].arrival <= rejection->until)
 				raise_rejection(batch, rejection, may_see_error);
 	}
 	if (nrejected - before > MDB_KEPT_REJECTIONS)
@@ -214,12 +217,12 @@ check_rejections(int number, uint64 before, const uint32 *hashes, int n,
 }
 
 /*
- * Wait until the adds of these hashes, which this session has committed, are
+ * Wait until these adds, which this session has committed, are
  * durably in the table.  An ERROR says that they stay pending, or which was
  * rejected.
  */
 static void
-wait_for_adds(Oid relid, uint64 before, const uint32 *hashes, int n)
+wait_for_adds(Oid relid, uint64 before, const MdbWatched *watched, int n)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int			number = mdb_note_hold_target(MyDatabaseId, relid);
@@ -234,8 +237,8 @@ wait_for_adds(Oid relid, uint64 before, const uint32 *hashes, int n)
 	{
 		MdbBarrier	barrier = mdb_wait_request(number, &pending);
 
-		barrier.hashes = hashes;
-		barrier.nhashes = n;
+		barrier.watched = watched;
+		barrier.nwatched = n;
 		(void) mdb_wait_for_flush(&barrier, may_see_error);
 	}
 	PG_CATCH();
@@ -251,7 +254,7 @@ wait_for_adds(Oid relid, uint64 before, const uint32 *hashes, int n)
 		ReThrowError(error);
 	}
 	PG_END_TRY();
-	check_rejections(number, before, hashes, n, may_see_error);
+	check_rejections(number, before, watched, n, may_see_error);
 }
 
 /*
@@ -263,12 +266,12 @@ mdb_barrier_commit_and_wait(Oid relid)
 {
 	int			number = mdb_note_hold_target(MyDatabaseId, relid);
 	uint64		before = number < 0 ? 0 : count_rejected(number);
-	uint32	   *hashes;
+	MdbWatched *watched;
 	int			n;
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	hashes = mdb_staging_hashes(&n);
+	watched = mdb_staging_watch(&n);
 	SPI_commit();
-	wait_for_adds(relid, before, hashes, n);
+	wait_for_adds(relid, before, watched, n);
 	SPI_finish();
 }

@@ -334,11 +334,21 @@ mdb_batch_acquire(Oid dboid, Oid relid, uint64 *epoch)
 	return number;
 }
 
-/* Under the batch's lock: the definition of these bytes, or none. */
+/*
+ * Under the batch's lock: the definition of these bytes, or none.  A column
+ * that was altered and is what it was makes another definition, unless the
+ * newest is just that: then there is none in between.
+ */
 static MdbRef
 find_definition(const MdbBatch *batch, const MdbDefinition *wanted,
 				uint32 nbytes)
 {
+	uint32		compared = mdb_definition_compared(wanted->ncolumns);
+
+	if (batch->newest != MDB_NO_REF &&
+		mdb_batch_definition(batch->newest)->nbytes == nbytes &&
+		mdb_pool_equal_bytes(mdb_pool_start(batch->newest), wanted, compared))
+		return batch->newest;
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
 		 ref = mdb_batch_definition(ref)->newer)
 		if (mdb_batch_definition(ref)->nbytes == nbytes &&
@@ -359,6 +369,8 @@ make_definition(MdbBatch *batch, const MdbDefinition *definition, uint32 nbytes)
 		return MDB_NO_REF;
 	head = mdb_batch_definition(ref);
 	head->nbytes = nbytes;
+	head->own_batch_size = definition->batch_size;
+	head->own_interval = definition->flush_interval;
 	head->newer = MDB_NO_REF;
 	memset(&head->ready, 0, sizeof(MdbList));
 	memset(&head->deferred, 0, sizeof(MdbList));
@@ -385,7 +397,7 @@ append_definition(MdbBatch *batch, MdbRef ref)
  */
 MdbRef
 mdb_batch_define(int number, const MdbDefinition *definition,
-				 int own_batch_size, int64 own_interval, const char *target)
+				 const char *target)
 {
 	MdbBatch   *batch = &batches[number];
 	LWLock	   *lock = mdb_batch_lock(number);
@@ -414,9 +426,13 @@ mdb_batch_define(int number, const MdbDefinition *definition,
 			append_definition(batch, ref);
 		}
 	}
-	batch->own_batch_size = own_batch_size;
-	batch->own_interval = own_interval;
-	batch->detached = false;
+	if (batch->detached)
+	{
+		/* It was gone, though nobody needed its slot. */
+		if (is_empty(batch))
+			mdb_batch_reset_books(batch);
+		batch->detached = false;
+	}
 	strlcpy(batch->target, target, sizeof(batch->target));
 	LWLockRelease(lock);
 
@@ -459,13 +475,65 @@ mdb_batch_tidy(int number)
 void
 mdb_batch_detach(Oid dboid, Oid relid)
 {
-	int			number = mdb_note_hold_target(dboid, relid);
+	int			number;
 
-	if (number < 0)
-		return;
-	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
-	batches[number].detached = true;
-	LWLockRelease(mdb_batch_lock(number));
+	LWLockAcquire(mdb_lock_control(), LW_SHARED);
+	number = find_slot(dboid, relid);
+	if (number >= 0)
+	{
+		LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+		batches[number].detached = true;
+		LWLockRelease(mdb_batch_lock(number));
+	}
+	LWLockRelease(mdb_lock_control());
+	if (number >= 0)
+		mdb_batch_tidy(number);
+}
+
+/*
+ * A target is attached again, with sizes of its own or 0; something may be
+ * left in its batch.  Allowed in a commit callback.
+ */
+void
+mdb_batch_attach_again(Oid dboid, Oid relid, int batch_size,
+					   int64 flush_interval)
+{
+	int			number;
+
+	LWLockAcquire(mdb_lock_control(), LW_SHARED);
+	number = find_slot(dboid, relid);
+	if (number >= 0)
+	{
+		MdbBatch   *batch = &batches[number];
+
+		LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+		batch->own_batch_size = batch_size;
+		batch->own_interval = flush_interval;
+		if (!is_empty(batch))
+			batch->detached = false;
+		LWLockRelease(mdb_batch_lock(number));
+	}
+	LWLockRelease(mdb_lock_control());
+}
+
+/*
+ * Zero a batch's counters; what is pending counts as added from then on.
+ * Under its lock, and nothing may be published meanwhile.
+ */
+void
+mdb_batch_reset_books(MdbBatch *batch)
+{
+	memset(&batch->counters, 0, sizeof(batch->counters));
+	batch->counters.stats_reset = GetCurrentTimestamp();
+	pg_atomic_write_u64(&batch->dropped_entries, 0);
+	for (int i = 0; i < MDB_NSTRIPES; i++)
+	{
+		pg_atomic_write_u64(&batch->stripes[i].count.added,
+							i > 0 ? 0 : (uint64) mdb_batch_waiting(batch) +
+							batch->in_flight);
+		pg_atomic_write_u64(&batch->stripes[i].count.coalesced, 0);
+		pg_atomic_write_u64(&batch->stripes[i].count.stale, 0);
+	}
 }
 
 /*

@@ -35,6 +35,8 @@ typedef struct MdbDefinitionHead
 
 	/* Set when made, then read-only. */
 	uint32		nbytes;
+	int			own_batch_size; /* 0: the setting's */
+	int64		own_interval;	/* us; 0: the setting's */
 
 	/* Under the lock of the batch. */
 	MdbRef		newer;			/* the next of the batch's definitions */
@@ -51,10 +53,18 @@ typedef struct MdbRejection
 {
 	uint32		hash;			/* of the entry */
 	int			sqlstate;
-	char		message[120];
+	int64		until;			/* what its flight could have taken */
+	char		message[112];
 } MdbRejection;
 
 #define MDB_KEPT_REJECTIONS		32
+
+/* An add whose fate is of interest. */
+typedef struct MdbWatched
+{
+	uint32		hash;
+	int64		arrival;		/* of the entry that held it at first */
+} MdbWatched;
 
 /* What publishing counts, spread over the processes that do it. */
 typedef union MdbStripe
@@ -129,6 +139,7 @@ typedef struct MdbBatch
 	int			failures_in_row;
 	MdbReason	failed_reason;
 	int64		requested;		/* flush what arrived before */
+	bool		writing;		/* a flush has the table, and what is in flight */
 	int64		discarded_until;	/* what arrived until then is not wanted */
 	bool		gone;			/* target dropped: discard */
 	bool		detached;		/* gone as soon as it is empty */
@@ -164,7 +175,6 @@ extern uint32 mdb_batch_reserved(const MdbBatch *batch);
 extern int	mdb_batch_find(Oid dboid, Oid relid, uint64 *epoch);
 extern int	mdb_batch_acquire(Oid dboid, Oid relid, uint64 *epoch);
 extern MdbRef mdb_batch_define(int number, const MdbDefinition *definition,
-							   int own_batch_size, int64 own_interval,
 							   const char *target);
 extern void mdb_batch_tidy(int number);
 extern MdbDefinitionHead *mdb_batch_definition(MdbRef ref);
@@ -172,6 +182,9 @@ extern MdbDefinition *mdb_batch_read_definition(MdbRef ref);
 extern MdbRef mdb_batch_next_definition(const MdbBatch *batch);
 extern void mdb_batch_drop(Oid dboid, Oid relid);
 extern void mdb_batch_detach(Oid dboid, Oid relid);
+extern void mdb_batch_attach_again(Oid dboid, Oid relid, int batch_size,
+								   int64 flush_interval);
+extern void mdb_batch_reset_books(MdbBatch *batch);
 
 #define MDB_WAITING_ONE		(UINT64CONST(1) << 32)
 #define MDB_RESERVED_ONE	UINT64CONST(1)

@@ -23,6 +23,7 @@ typedef struct MdbOutcome
 	int64		flushed;
 	int			nrejected;
 	int			last_rejected;	/* SQLSTATE */
+	char		constraint[NAMEDATALEN];	/* of the last one, if any */
 	MdbRejection *rejections;
 	int			nstepped;		/* entries that it stepped over, */
 	MdbFailure	step;			/* and why the last of them */

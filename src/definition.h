@@ -40,6 +40,7 @@ typedef struct MdbColumn
 	char		typalign;
 	uint8		role;			/* MdbRole */
 	uint8		pad;
+	uint32		shape;			/* of row types in its type; 0: there is none */
 } MdbColumn;
 
 typedef struct MdbDefinition
@@ -53,16 +54,37 @@ typedef struct MdbDefinition
 	uint16		ncolumns;		/* keys, version and carried ones */
 	AttrNumber	notify;			/* announced; InvalidAttrNumber: nothing */
 	int16		pad;
+	int32		batch_size;		/* 0: the setting's */
+	uint32		pad2;
+	int64		flush_interval; /* us; 0: the setting's */
 	int64		since;			/* when it was attached: a new attachment is a
 								 * new definition */
 	char		channel[NAMEDATALEN];	/* empty: no notification */
 	MdbColumn	columns[FLEXIBLE_ARRAY_MEMBER]; /* keys, version, carried */
+
+	/* After the columns: what made each what it is, see below. */
 } MdbDefinition;
 
+/* Bytes that tell two definitions apart. */
+static inline Size
+mdb_definition_compared(int ncolumns)
+{
+	return offsetof(MdbDefinition, columns) + ncolumns * sizeof(MdbColumn);
+}
+
+/* Bytes in all. */
 static inline Size
 mdb_definition_size(int ncolumns)
 {
-	return offsetof(MdbDefinition, columns) + ncolumns * sizeof(MdbColumn);
+	return mdb_definition_compared(ncolumns) + ncolumns * sizeof(TransactionId);
+}
+
+/* The transactions that last altered the columns. */
+static inline TransactionId *
+mdb_definition_altered(const MdbDefinition *definition)
+{
+	return (TransactionId *) ((char *) definition +
+							  mdb_definition_compared(definition->ncolumns));
 }
 
 /* The version is the column after the keys. */

@@ -50,6 +50,7 @@ mdbatch_discard(PG_FUNCTION_ARGS)
 	int			number;
 	int64		before;
 	int64		count;
+	bool		writing;
 
 	mdb_batch_require();
 	PreventCommandDuringRecovery("mdbatch_discard()");
@@ -63,7 +64,12 @@ mdbatch_discard(PG_FUNCTION_ARGS)
 		PG_RETURN_INT64(0);
 	}
 	before = count_flight_discarded(number);
-	count = mdb_flight_discard(number);
-	mdb_wait_for_flight(number);
-	PG_RETURN_INT64(count + count_flight_discarded(number) - before);
+	count = mdb_flight_discard(number, &writing);
+	if (writing)
+	{
+		/* It has its locks: it does not wait for us. */
+		mdb_wait_for_flight(number);
+		count += count_flight_discarded(number) - before;
+	}
+	PG_RETURN_INT64(count);
 }

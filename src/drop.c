@@ -46,9 +46,11 @@
 typedef enum Kind
 {
 	DROP_TABLE,
+	DISCARD_TABLE,				/* what is pending now; it is attached again */
 	DROP_EXTENSION,				/* all of this database */
 	DROP_DATABASE,
 	DETACH_TABLE,				/* the table stays, its batch goes when empty */
+	ATTACH_TABLE,				/* if it was detached before, its batch stays */
 	HOLD_DATABASE				/* its worker keeps away, that is all */
 } Kind;
 
@@ -60,12 +62,14 @@ typedef struct Dropped
 	Kind		kind;
 	Oid			dboid;
 	Oid			relid;			/* InvalidOid: all of the database */
+	int			batch_size;		/* of a table that is attached, or 0 */
+	int64		flush_interval;
 } Dropped;
 
 static object_access_hook_type next_hook;
 static Dropped *drops;			/* in TopTransactionContext */
 
-static void
+static Dropped *
 remember(Kind kind, Oid dboid, Oid relid)
 {
 	Dropped    *drop = MemoryContextAllocZero(TopTransactionContext,
@@ -77,6 +81,7 @@ remember(Kind kind, Oid dboid, Oid relid)
 	drop->relid = relid;
 	drop->kind = kind;
 	drops = drop;
+	return drop;
 }
 
 /* A table is no longer attached, if this transaction commits. */
@@ -118,6 +123,16 @@ stop_worker(Oid dboid)
 	}
 }
 
+/* A table is attached, with these sizes of its own, if this transaction commits. */
+void
+mdb_drop_attached(Oid relid, int batch_size, int64 flush_interval)
+{
+	Dropped    *drop = remember(ATTACH_TABLE, MyDatabaseId, relid);
+
+	drop->batch_size = batch_size;
+	drop->flush_interval = flush_interval;
+}
+
 /*
  * The worker of a database keeps away until this transaction ends, so that its
  * connection is no obstacle.
@@ -156,6 +171,16 @@ object_dropped(ObjectAccessType access, Oid class_id, Oid object_id,
 	}
 }
 
+/* Discard what is pending for a table, before this transaction publishes. */
+static void
+discard(Oid dboid, Oid relid)
+{
+	int			number = mdb_note_hold_target(dboid, relid);
+
+	if (number >= 0)
+		(void) mdb_flight_discard(number, NULL);
+}
+
 /* The drop has committed; cannot fail. */
 static void
 give_up(const Dropped *drop)
@@ -167,6 +192,13 @@ give_up(const Dropped *drop)
 		case DETACH_TABLE:
 			mdb_batch_detach(drop->dboid, drop->relid);
 			break;
+		case ATTACH_TABLE:
+			mdb_batch_attach_again(drop->dboid, drop->relid, drop->batch_size,
+								   drop->flush_interval);
+			break;
+		case DISCARD_TABLE:
+			discard(drop->dboid, drop->relid);
+			break;
 		case DROP_TABLE:
 		case DROP_EXTENSION:
 			mdb_batch_drop(drop->dboid, drop->relid);
@@ -177,19 +209,21 @@ give_up(const Dropped *drop)
 			for (int i = 0; i < mdb_max_batches; i++)
 				if (mdb_batch(i)->dboid == drop->dboid &&
 					mdb_note_hold_gone(i))
-					(void) mdb_flight_discard(i);
+					(void) mdb_flight_discard(i, NULL);
 			break;
 	}
 }
 
-/* Is what was dropped or detached there again when the transaction commits? */
+/* Is it not so when the transaction commits, after all? */
 static bool
-came_back(const Dropped *drop)
+is_undone(const Dropped *drop)
 {
 	switch (drop->kind)
 	{
 		case DETACH_TABLE:
 			return mdb_labels_is_attached(drop->relid);
+		case ATTACH_TABLE:
+			return !mdb_labels_is_attached(drop->relid);
 		case DROP_EXTENSION:
 			return OidIsValid(get_extension_oid("mdbatch", true));
 		default:
@@ -205,10 +239,15 @@ transaction_ends(XactEvent event, void *arg)
 	if (event == XACT_EVENT_PRE_COMMIT)
 	{
 		for (Dropped **link = &drops; *link != NULL;)
-			if (came_back(*link))
+			if (is_undone(*link))
 				*link = (*link)->next;
 			else
+			{
+				if ((*link)->kind == DROP_TABLE &&
+					mdb_labels_is_attached((*link)->relid))
+					(*link)->kind = DISCARD_TABLE;
 				link = &(*link)->next;
+			}
 	}
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
 		event != XACT_EVENT_PREPARE)

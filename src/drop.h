@@ -6,6 +6,8 @@
 #define MDB_DROP_H
 
 extern void mdb_drop_register(void);
+extern void mdb_drop_attached(Oid relid, int batch_size,
+							  int64 flush_interval);
 extern void mdb_drop_detached(Oid relid);
 extern void mdb_drop_hold_database(Oid dboid);
 

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/itup.h"
 #include "access/nbtree.h"
 #include "access/tupdesc.h"
@@ -114,7 +115,7 @@ check_key_size(const MdbDefinition *definition, const Datum *values)
 	for (int i = 0; i < definition->nkeys; i++)
 		size += definition->columns[i].typlen > 0 ?
 			definition->columns[i].typlen :
-			VARSIZE_ANY(DatumGetPointer(values[i])) + ALIGNOF_DOUBLE;
+			toast_raw_datum_size(values[i]) + ALIGNOF_DOUBLE;
 	if (size < SMALL_KEY)
 		return;
 

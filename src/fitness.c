@@ -117,22 +117,22 @@ check_owner(Relation rel, const MdbLayout *layout)
 	}
 }
 
-/* Is an index the kind that ON CONFLICT can rely on, on exactly the key? */
+/* Is an index one that ON CONFLICT takes to be meant, on exactly the key? */
 static bool
 index_is_on_key(Relation index, const MdbLayout *layout)
 {
 	Form_pg_index form = index->rd_index;
 
-	if (!form->indisunique || !form->indisvalid || !form->indimmediate ||
+	if (!form->indisunique || !form->indisvalid ||
 		index->rd_rel->relam != BTREE_AM_OID ||
 		RelationGetIndexPredicate(index) != NIL ||
 		form->indnkeyatts != layout->label.nkeys)
 		return false;
-	for (int i = 0; i < form->indnkeyatts; i++)
+	for (int k = 0; k < layout->label.nkeys; k++)
 	{
 		bool		found = false;
 
-		for (int k = 0; k < layout->label.nkeys; k++)
+		for (int i = 0; i < form->indnkeyatts; i++)
 			found |= form->indkey.values[i] == layout->columns[k].attnum;
 		if (!found)
 			return false;		/* an expression is column 0 */
@@ -173,6 +173,7 @@ check_key(Relation rel, const MdbLayout *layout)
 	ListCell   *cell;
 	const char *unfit = NULL;
 	bool		fit = false;
+	bool		deferrable = false;
 
 	for (int i = 0; i < layout->label.nkeys; i++)
 	{
@@ -195,13 +196,21 @@ check_key(Relation rel, const MdbLayout *layout)
 		{
 			const char *column = unfit_index_column(rel, index, &collation);
 
-			if (column == NULL)
+			if (!index->rd_index->indimmediate)
+				deferrable |= !collation;
+			else if (column == NULL)
 				fit = true;
 			else if (!collation)
 				unfit = pstrdup(column);
 		}
 		index_close(index, AccessShareLock);
 	}
+	if (fit && deferrable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+				 errmsg("table \"%s\" has a deferrable unique constraint on the key columns",
+						name),
+				 errdetail("An upsert cannot tell it from the other unique index.")));
 	if (fit)
 		return;
 	if (unfit != NULL)

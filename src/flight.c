@@ -180,9 +180,11 @@ mdb_flight_detach(int number, MdbFlight *flight, int max)
 	if (batch->ndeferred > 0)
 		wake_deferred(batch, GetCurrentTimestamp());
 	until = batch->last_arrival;
+	batch->writing = false;
 	LWLockRelease(mdb_batch_lock(number));
 
 	flight->batch = number;
+	flight->until = until;
 	flight->definition = MDB_NO_REF;
 	flight->count = 0;
 	while (flight->count < max)
@@ -318,6 +320,7 @@ mdb_flight_finish(MdbFlight *flight, const MdbOutcome *outcome)
 	mdb_batch_definition(flight->definition)->nentries -= n;
 	memset(&batch->flight, 0, sizeof(batch->flight));
 	batch->in_flight = 0;
+	batch->writing = false;
 	batch->nflushed++;
 	batch->last_flush_end = now;
 	batch->empty_since = now;
@@ -362,22 +365,12 @@ mdb_flight_put_back(const MdbFlight *flight, const MdbFailure *failure)
 	ConditionVariableBroadcast(&batch->changed);
 }
 
-/*
- * Throw away all that waits now in a batch that the caller holds, and what is
- * in flight unless the flush commits.  Returns how many waited.  Cannot fail.
- */
-int64
-mdb_flight_discard(int number)
+/* Throw away what waits and arrived until then; returns how many. */
+static int64
+discard_waiting(int number, int64 until)
 {
 	MdbBatch   *batch = mdb_batch(number);
 	int64		count = 0;
-	int64		until;
-
-	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
-	until = batch->last_arrival;
-	batch->discarded_until = until;
-	mdb_flight_wake_all(batch);
-	LWLockRelease(mdb_batch_lock(number));
 
 	for (;;)
 	{
@@ -391,18 +384,58 @@ mdb_flight_discard(int number)
 		mdb_pool_free(&batch->account, ref);
 		count++;
 	}
-	ConditionVariableBroadcast(&batch->changed);
 	return count;
 }
 
-/* Does anybody still want what is in flight?  Its first entry is the oldest. */
+/*
+ * Throw away all that is pending now in a batch that the caller holds.  What
+ * is in flight goes when its flush finds out that nobody wants it, or fails;
+ * but if the flush is writing, and so may still commit, *writing (unless NULL)
+ * is set.
+ * Returns how many are thrown away for certain.  Cannot fail.
+ */
+int64
+mdb_flight_discard(int number, bool *writing)
+{
+	MdbBatch   *batch = mdb_batch(number);
+	int64		count;
+	int64		until;
+	bool		may_commit;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
+	until = batch->last_arrival;
+	batch->discarded_until = until;
+	mdb_flight_wake_all(batch);
+	LWLockRelease(mdb_batch_lock(number));
+	count = discard_waiting(number, until);
+
+	/* Whatever a flush has detached meanwhile, it is not writing that. */
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	may_commit = batch->writing && batch->in_flight > 0;
+	if (!may_commit)
+		for (MdbRef ref = batch->flight.first; ref != MDB_NO_REF &&
+			 mdb_entry(ref)->arrival <= until; ref = mdb_entry(ref)->order_next)
+			count++;
+	LWLockRelease(mdb_batch_lock(number));
+	ConditionVariableBroadcast(&batch->changed);
+	if (writing != NULL)
+		*writing = may_commit;
+	return count;
+}
+
+/*
+ * Does anybody still want what is in flight?  Its first entry is the oldest.
+ * If so, the flush is writing from now on.
+ */
 bool
 mdb_flight_is_wanted(const MdbFlight *flight)
 {
-	int64		discarded_until;
+	MdbBatch   *batch = mdb_batch(flight->batch);
+	bool		wanted;
 
-	LWLockAcquire(mdb_batch_lock(flight->batch), LW_SHARED);
-	discarded_until = mdb_batch(flight->batch)->discarded_until;
+	LWLockAcquire(mdb_batch_lock(flight->batch), LW_EXCLUSIVE);
+	wanted = mdb_entry(flight->entries[0])->arrival > batch->discarded_until;
+	batch->writing = wanted;
 	LWLockRelease(mdb_batch_lock(flight->batch));
-	return mdb_entry(flight->entries[0])->arrival > discarded_until;
+	return wanted;
 }

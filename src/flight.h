@@ -13,6 +13,7 @@ typedef struct MdbFlight
 {
 	int			batch;
 	MdbRef		definition;
+	int64		until;			/* the last arrival that it could take */
 	int			count;
 	MdbRef	   *entries;		/* in flush order */
 } MdbFlight;
@@ -24,7 +25,7 @@ extern void mdb_flight_finish(MdbFlight *flight, const MdbOutcome *outcome);
 extern void mdb_flight_put_back(const MdbFlight *flight,
 								const MdbFailure *failure);
 extern void mdb_flight_wake_all(MdbBatch *batch);
-extern int64 mdb_flight_discard(int number);
+extern int64 mdb_flight_discard(int number, bool *writing);
 extern bool mdb_flight_is_wanted(const MdbFlight *flight);
 
 #endif							/* MDB_FLIGHT_H */

@@ -28,6 +28,8 @@
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -181,6 +183,8 @@ notify(const char *channel, MdbValueSet *set)
 static void
 reject(const MdbPlan *plan, Oid owner, const MdbBlame *blame)
 {
+	const char *constraint;
+
 	mdb_reject_store(plan, owner, blame);
 	outcome.rejections = palloc0(blame->count * sizeof(MdbRejection));
 	for (int i = 0; i < blame->count; i++)
@@ -190,12 +194,16 @@ reject(const MdbPlan *plan, Oid owner, const MdbBlame *blame)
 
 		rejection->hash = mdb_entry(blame->entries[i])->hash;
 		rejection->sqlstate = blame->errors[i]->sqlerrcode;
+		rejection->until = flight.until;
 		strlcpy(rejection->message, message,
 				pg_mbcliplen(message, strlen(message),
 							 sizeof(rejection->message) - 1) + 1);
 	}
 	outcome.nrejected = blame->count;
 	outcome.last_rejected = outcome.rejections[blame->count - 1].sqlstate;
+	constraint = blame->errors[blame->count - 1]->constraint_name;
+	if (constraint != NULL)
+		strlcpy(outcome.constraint, constraint, NAMEDATALEN);
 }
 
 /* What an error says, as the books keep it. */
@@ -237,7 +245,7 @@ write_carefully(MdbWriter *writer)
 	MdbBlame   *blame;
 
 	/* Whatever else it has to wait for, it waits for often. */
-	snprintf(timeout, sizeof(timeout), "%d", Max(mdb_lock_timeout / 10, 1));
+	snprintf(timeout, sizeof(timeout), "%d", Max(LockTimeout / 10, 1));
 	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	blame = mdb_isolate(writer, flight.entries, n);
@@ -436,7 +444,7 @@ recover(int number, MdbReason reason, bool carefully, MemoryContext context)
 	AbortCurrentTransaction();
 	if (given_up == GONE && mdb_note_hold_target(MyDatabaseId,
 												 batch->relid) == number)
-		(void) mdb_flight_discard(number);
+		(void) mdb_flight_discard(number, NULL);
 	mdb_note_clear();
 	FreeErrorData(error);
 	RESUME_INTERRUPTS();
@@ -458,6 +466,10 @@ log_refusals(const MdbBatch *batch)
 							   "table %s refused %d entries for good",
 							   outcome.nrejected,
 							   batch->target, outcome.nrejected),
+				 outcome.constraint[0] != '\0' ?
+				 errdetail("The last one was refused with SQLSTATE %s, by constraint \"%s\".",
+						   unpack_sql_state(outcome.last_rejected),
+						   outcome.constraint) :
 				 errdetail("The last one was refused with SQLSTATE %s.",
 						   unpack_sql_state(outcome.last_rejected)),
 				 errhint("See the table mdbatch_rejected.")));
@@ -491,6 +503,7 @@ flush_once(int number, MdbReason reason, int timeout, bool carefully)
 	}
 	PG_END_TRY();
 	mdb_roster_publish_vxid(false);
+	LockReleaseSession(USER_LOCKMETHOD);	/* which triggers left */
 	MemoryContextSwitchTo(context);
 	return ok;
 }
@@ -517,7 +530,7 @@ mdb_flush_batch(int number, MdbReason reason, int timeout, int lock_timeout)
 	set_timeout("lock_timeout", lock_timeout);
 
 	/* The deadlock detector comes first: it may untangle the queue (R13). */
-	set_timeout("deadlock_timeout", Max(1, Min(1000, lock_timeout / 2)));
+	set_timeout("deadlock_timeout", Max(1, Min(500, lock_timeout / 2)));
 
 	ok = flush_once(number, reason, timeout, false);
 	if (!ok && refused)

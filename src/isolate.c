@@ -58,9 +58,10 @@ blames_data(int sqlstate)
 bool
 mdb_isolate_can_help(int sqlstate)
 {
+	if (sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED)
+		return false;
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
-		case ERRCODE_TO_CATEGORY(ERRCODE_T_R_DEADLOCK_DETECTED):	/* 40 */
 		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):	/* 53 */
 		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):	/* 57 */
 		case ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR): /* 58 */

@@ -121,9 +121,11 @@ get_number(Jsonb *label, const char *name)
 		return 0;
 	number = DatumGetInt64(DirectFunctionCall1(numeric_int8,
 											   NumericGetDatum(value.val.numeric)));
-	if (!DatumGetBool(DirectFunctionCall2(numeric_eq,
-										  NumericGetDatum(value.val.numeric),
-										  NumericGetDatum(int64_to_numeric(number)))))
+
+	/* SQL reads labels, too: not even 1.0 will do. */
+	if (strcmp(DatumGetCString(DirectFunctionCall1(numeric_out,
+												   NumericGetDatum(value.val.numeric))),
+			   psprintf(INT64_FORMAT, number)) != 0)
 		bad_label(_("A number is not an integer."));
 	return number;
 }

@@ -17,6 +17,7 @@
 
 #include "extension.h"
 #include "layout.h"
+#include "shape.h"
 
 /* How many places a layout of that label has. */
 int
@@ -227,6 +228,8 @@ mdb_layout_define(Relation rel, const MdbLayout *layout)
 	definition->nkeys = label->nkeys;
 	definition->ncolumns = n;
 	definition->since = label->since;
+	definition->batch_size = label->batch_size;
+	definition->flush_interval = label->flush_interval;
 	strlcpy(definition->channel, label->channel, NAMEDATALEN);
 	for (int i = 0; i < n; i++)
 	{
@@ -240,6 +243,9 @@ mdb_layout_define(Relation rel, const MdbLayout *layout)
 		get_typlenbyvalalign(column->type, &column->typlen, &column->typbyval,
 							 &column->typalign);
 		column->role = layout->columns[i].role;
+		mdb_definition_altered(definition)[i] =
+			mdb_shape_altered(definition->relid, att->attnum);
+		column->shape = mdb_shape_of_type(column->type);
 	}
 	if (label->channel[0] != '\0')
 		definition->notify = layout->notify;

@@ -25,6 +25,7 @@
 #include "entry.h"
 #include "metadata.h"
 #include "note.h"
+#include "plan.h"
 #include "rights.h"
 #include "snapshot.h"
 #include "target.h"
@@ -86,17 +87,20 @@ static void
 put_metadata(ReturnSetInfo *rsinfo, const MdbDefinition *definition,
 			 const Datum *values, const bool *isnull, bool in_flight)
 {
-	Datum		row[6];
-	bool		nulls[6] = {0};
+	static const int order[] = {MDB_METADATA_AGENT, MDB_METADATA_KEY,
+	MDB_METADATA_VALUE, MDB_METADATA_ERROR, MDB_METADATA_TIME};
+	Datum		row[lengthof(order) + 1];
+	bool		nulls[lengthof(order) + 1];
 
 	if (!definition->metadata)
 		return;
-	row[0] = values[MDB_METADATA_AGENT];
-	row[1] = values[MDB_METADATA_KEY];
-	row[2] = values[MDB_METADATA_VALUE];
-	row[3] = values[MDB_METADATA_ERROR];
-	row[4] = values[MDB_METADATA_TIME];
-	row[5] = BoolGetDatum(in_flight);
+	for (int i = 0; i < (int) lengthof(order); i++)
+	{
+		row[i] = values[order[i]];
+		nulls[i] = isnull[order[i]];
+	}
+	row[lengthof(order)] = BoolGetDatum(in_flight);
+	nulls[lengthof(order)] = false;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
 }
 
@@ -138,7 +142,7 @@ put_target_row(ReturnSetInfo *rsinfo, const MdbDefinition *definition,
 			continue;
 		att = TupleDescAttr(desc, at);
 		if (att->attisdropped ||
-			getBaseType(att->atttypid) != definition->columns[i].type)
+			!mdb_plan_is_same_type(definition, i, getBaseType(att->atttypid)))
 			continue;
 		row[at] = values[i];
 		nulls[at] = false;
@@ -153,11 +157,16 @@ Datum
 mdbatch_pending_rows(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Oid			relid = mdb_target_of_row(get_fn_expr_argtype(fcinfo->flinfo, 0));
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	Oid			relid = mdb_target_of_row(type);
 	MdbTarget  *target;
 	int			number;
 
 	mdb_batch_require();
+	if (getBaseType(type) != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("argument must not be of a domain over a row type")));
 	InitMaterializedSRF(fcinfo, 0);
 	number = mdb_note_hold_target(MyDatabaseId, relid);
 	if (number < 0 || mdb_batch(number)->newest == MDB_NO_REF)

@@ -22,11 +22,14 @@
 #include "utils/syscache.h"
 
 #include "plan.h"
+#include "shape.h"
 #include "slot.h"
 
-/* The quoted name of a column and its type; NULL if it was dropped. */
+/*
+ * The quoted name of a column, its type and collation; NULL if it was dropped.
+ */
 static const char *
-column_name(Oid relid, AttrNumber attnum, Oid *type)
+column_name(Oid relid, AttrNumber attnum, Oid *type, Oid *collation)
 {
 	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),
 										Int16GetDatum(attnum));
@@ -40,6 +43,7 @@ column_name(Oid relid, AttrNumber attnum, Oid *type)
 	{
 		name = quote_identifier(pstrdup(NameStr(att->attname)));
 		*type = getBaseType(att->atttypid);
+		*collation = att->attcollation;
 	}
 	ReleaseSysCache(tuple);
 	return name;
@@ -52,12 +56,27 @@ refuse(MdbPlan *plan, int sqlstate, const char *message)
 	plan->message = message;
 }
 
+/* Are values of the entries still values of the column's type? */
+bool
+mdb_plan_is_same_type(const MdbDefinition *definition, int i, Oid type)
+{
+	const MdbColumn *column = &definition->columns[i];
+
+	return column->type == type &&
+		(column->shape == 0 ||
+		 mdb_definition_altered(definition)[i] ==
+		 mdb_shape_altered(definition->relid, column->attnum) ||
+		 column->shape == mdb_shape_of_type(type));
+}
+
 /* Can values of the entries still be assigned, and merged, to the column? */
 static bool
-is_assignable(const MdbColumn *column, Oid type)
+is_assignable(const MdbDefinition *definition, int i, Oid type)
 {
-	if (column->type == type)
-		return true;
+	const MdbColumn *column = &definition->columns[i];
+
+	if (column->type == type || column->shape != 0)
+		return mdb_plan_is_same_type(definition, i, type);
 	if (column->role > MDB_LAST && !mdb_slot_can_merge(column->role, type))
 		return false;
 	return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(column->type)) &&
@@ -71,7 +90,7 @@ plan_column(MdbPlan *plan, int i)
 	MdbPlanColumn *planned = &plan->columns[i];
 
 	planned->name = column_name(plan->definition->relid, column->attnum,
-								&planned->type);
+								&planned->type, &planned->collation);
 	if (planned->name == NULL)
 	{
 		if (column->role == MDB_KEY)
@@ -82,7 +101,7 @@ plan_column(MdbPlan *plan, int i)
 		}
 		return;
 	}
-	if (!is_assignable(column, planned->type))
+	if (!is_assignable(plan->definition, i, planned->type))
 		refuse(plan, ERRCODE_DATATYPE_MISMATCH,
 			   psprintf("column \"%s\" has another type than in the entry, whose value cannot be assigned",
 						get_attname(plan->definition->relid, column->attnum,
@@ -101,6 +120,7 @@ mdb_plan_make(const MdbDefinition *definition)
 							   definition->ncolumns * sizeof(MdbPlanColumn));
 	Oid			relid = definition->relid;
 	Oid			type;
+	Oid			collation;
 
 	plan->definition = definition;
 	plan->has_key = true;
@@ -108,7 +128,7 @@ mdb_plan_make(const MdbDefinition *definition)
 		quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 								   get_rel_name(relid));
 	if (definition->notify != InvalidAttrNumber)
-		plan->notify = column_name(relid, definition->notify, &type);
+		plan->notify = column_name(relid, definition->notify, &type, &collation);
 	for (int i = 0; i < definition->ncolumns; i++)
 		plan_column(plan, i);
 	return plan;

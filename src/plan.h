@@ -11,6 +11,7 @@ typedef struct MdbPlanColumn
 {
 	const char *name;			/* quoted; NULL: it was dropped */
 	Oid			type;			/* the base type that it has now */
+	Oid			collation;
 } MdbPlanColumn;
 
 typedef struct MdbPlan
@@ -26,6 +27,8 @@ typedef struct MdbPlan
 	MdbPlanColumn columns[FLEXIBLE_ARRAY_MEMBER];	/* as the definition's */
 } MdbPlan;
 
+extern bool mdb_plan_is_same_type(const MdbDefinition *definition, int i,
+								  Oid type);
 extern MdbPlan *mdb_plan_make(const MdbDefinition *definition);
 
 #endif							/* MDB_PLAN_H */

@@ -101,6 +101,8 @@ link_waiting(MdbRef staged, uint64 unreserve, TimestampTz now)
 	ready = mdb_batch_ready(batch);
 	if (ready == 1)
 		batch->nonempty_since = now;
+	batch->own_batch_size = definition->own_batch_size;
+	batch->own_interval = definition->own_interval;
 	LWLockRelease(lock);
 	return ready;
 }
@@ -108,11 +110,12 @@ link_waiting(MdbRef staged, uint64 unreserve, TimestampTz now)
 /*
  * Make a staged entry pending.  It stands for the others of its transaction
  * that were coalesced into it or found stale.  True if the worker must look
- * at the batch.  Cannot fail.
+ * at the batch.  The arrival of the entry that holds it now is returned, too.
+ * Cannot fail.
  */
 bool
 mdb_queue_publish(MdbRef staged, bool reserved, uint32 coalesced, uint32 stale,
-				  TimestampTz now)
+				  TimestampTz now, int64 *arrival)
 {
 	int			number = mdb_entry(staged)->batch;
 	MdbBatch   *batch = mdb_batch(number);
@@ -135,6 +138,7 @@ mdb_queue_publish(MdbRef staged, bool reserved, uint32 coalesced, uint32 stale,
 			stale++;
 		pg_atomic_fetch_sub_u64(&batch->load, unreserve);
 	}
+	*arrival = mdb_entry(pending == MDB_NO_REF ? staged : pending)->arrival;
 	pg_atomic_fetch_add_u64(&stripe->count.added, added);
 	if (coalesced > 0)
 		pg_atomic_fetch_add_u64(&stripe->count.coalesced, coalesced);

@@ -40,7 +40,6 @@ typedef struct Rendering
 	const MdbPlan *plan;
 	Oid			owner;
 	MemoryContext context;		/* of the results */
-	const char *query;
 	Datum	   *keys;
 	Datum	   *contents;
 
@@ -73,7 +72,8 @@ render_some(void *state)
 
 	mdb_source_arm(rendering->plan, rendering->entries + rendering->first,
 				   rendering->count, true, rendering->owner);
-	if (SPI_execute(rendering->query, false, 0) != SPI_OK_SELECT ||
+	if (SPI_execute(mdb_statement_render(rendering->plan), false, 0) !=
+		SPI_OK_SELECT ||
 		SPI_processed != (uint64) rendering->count)
 		elog(ERROR, "unexpected result of a query");
 	mdb_source_disarm();
@@ -170,15 +170,10 @@ render_all(Rendering *rendering, int count)
 
 	mdb_as_owner_enter(&before, rendering->owner);
 	if (rendering->plan->has_key)
-	{
-		rendering->query = mdb_statement_render(rendering->plan);
 		render(rendering, 0, count);
-	}
 	else
-	{
 		for (int i = 0; i < count; i++)
 			render_bytes(rendering, i);
-	}
 	mdb_as_owner_leave(&before);
 }
 

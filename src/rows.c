@@ -23,6 +23,24 @@
 #include "enqueue.h"
 #include "rows.h"
 
+/*
+ * The columns of an entry to make values for.  A domain of a key or version may
+ * refuse nulls, which have errors and defaults of their own.
+ */
+static TupleDesc
+describe(const MdbTarget *target)
+{
+	TupleDesc	row = CreateTupleDescCopy(target->row);
+
+	for (int i = 0; i < mdb_definition_carried(target->definition); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(row, i);
+
+		att->atttypid = getBaseTypeAndTypmod(att->atttypid, &att->atttypmod);
+	}
+	return row;
+}
+
 /* Begin with no entry; ERROR if the caller may not add to the target. */
 MdbRows *
 mdb_rows_begin(Oid relid, int expected)
@@ -35,7 +53,7 @@ mdb_rows_begin(Oid relid, int expected)
 	rows->target = target;
 	rows->relid = relid;
 	rows->resolved = target->resolved;
-	rows->row = CreateTupleDescCopy(target->row);
+	rows->row = describe(target);
 	rows->nkeys = target->definition->nkeys;
 	rows->version = mdb_definition_version(target->definition);
 	rows->allocated = Max(expected, 1);
@@ -52,32 +70,36 @@ static Datum
 default_version(const MdbRows *rows)
 {
 	Form_pg_attribute att = TupleDescAttr(rows->row, rows->version);
-	int32		typmod = att->atttypmod;
-	Oid			type = getBaseTypeAndTypmod(att->atttypid, &typmod);
+	Datum		typmod = Int32GetDatum(att->atttypmod);
 	Datum		value = TimestampTzGetDatum(GetCurrentTimestamp());
 
-	if (type == TIMESTAMPTZOID)
-	{
-		if (typmod >= 0)
-			value = DirectFunctionCall2(timestamptz_scale, value,
-										Int32GetDatum(typmod));
-	}
-	else if (type == TIMESTAMPOID)
-	{
-		value = DirectFunctionCall1(timestamptz_timestamp, value);
-		if (typmod >= 0)
-			value = DirectFunctionCall2(timestamp_scale, value,
-										Int32GetDatum(typmod));
-	}
-	else
+	if (att->atttypid == TIMESTAMPTZOID)
+		return att->atttypmod < 0 ? value :
+			DirectFunctionCall2(timestamptz_scale, value, typmod);
+	if (att->atttypid != TIMESTAMPOID)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("version column \"%s\" must not be null",
 						NameStr(att->attname)),
 				 errdetail("Only a timestamp defaults to the time of the call.")));
-	if (att->atttypid != type)
-		domain_check(value, false, att->atttypid, NULL, NULL);
-	return value;
+	value = DirectFunctionCall1(timestamptz_timestamp, value);
+	return att->atttypmod < 0 ? value :
+		DirectFunctionCall2(timestamp_scale, value, typmod);
+}
+
+/* Now that keys and version are there, do their domains take them? */
+static void
+check_domains(const MdbRows *rows, const Datum *values)
+{
+	TupleDesc	columns = rows->target->row;
+
+	for (int i = 0; i < rows->nkeys + (rows->version >= 0 ? 1 : 0); i++)
+	{
+		Oid			type = TupleDescAttr(columns, i)->atttypid;
+
+		if (type != TupleDescAttr(rows->row, i)->atttypid)
+			domain_check(values[i], false, type, NULL, NULL);
+	}
 }
 
 /* Add an entry; the values must live as long as the call. */
@@ -110,6 +132,7 @@ mdb_rows_push(MdbRows *rows, const Datum *values, const bool *isnull)
 		rows->isnull[(Size) rows->count * n + rows->version] = false;
 	}
 	rows->count++;
+	check_domains(rows, to);
 }
 
 /* Is the target still the one that the values were made for? */

@@ -12,7 +12,8 @@ typedef struct MdbRows
 	MdbTarget  *target;
 	Oid			relid;
 	uint64		resolved;		/* when the values were made for it */
-	TupleDesc	row;			/* of an entry; of this call */
+	TupleDesc	row;			/* of an entry; keys and version without their
+								 * domains, which are checked at the end */
 	int			nkeys;
 	int			version;		/* its place; -1: none */
 	int			count;

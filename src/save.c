@@ -62,8 +62,6 @@ typedef struct SavedBatch
 	Oid			dboid;
 	Oid			relid;
 	uint32		ndefinitions;
-	int			own_batch_size;
-	int64		own_interval;
 	char		target[sizeof(((MdbBatch *) 0)->target) + 3];
 } SavedBatch;
 
@@ -180,8 +178,6 @@ put_batch(Stream *stream, const MdbBatch *batch)
 
 	saved.dboid = batch->dboid;
 	saved.relid = batch->relid;
-	saved.own_batch_size = batch->own_batch_size;
-	saved.own_interval = batch->own_interval;
 	strlcpy(saved.target, batch->target, sizeof(batch->target));
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
 		 ref = mdb_batch_definition(ref)->newer)
@@ -335,6 +331,7 @@ load_entry(Stream *stream, const MdbDefinition *definition, int number,
 {
 	MdbEntryShape shape;
 	int64		version;
+	int64		arrival;
 	uint32		length;
 	char	   *contents;
 	MdbRef		ref;
@@ -348,7 +345,7 @@ load_entry(Stream *stream, const MdbDefinition *definition, int number,
 							contents, definition, number, definition_ref);
 	if (ref == MDB_NO_REF)
 		does_not_fit();
-	(void) mdb_queue_publish(ref, false, 0, 0, GetCurrentTimestamp());
+	(void) mdb_queue_publish(ref, false, 0, 0, GetCurrentTimestamp(), &arrival);
 	pfree(contents);
 }
 
@@ -374,8 +371,7 @@ load_batch(Stream *stream)
 		take(stream, &head, sizeof(head));
 		definition = palloc(head.nbytes);
 		take(stream, definition, head.nbytes);
-		ref = mdb_batch_define(number, definition, saved.own_batch_size,
-							   saved.own_interval, saved.target);
+		ref = mdb_batch_define(number, definition, saved.target);
 		if (ref == MDB_NO_REF)
 			does_not_fit();
 		for (uint32 k = 0; k < head.nentries; k++)

@@ -56,6 +56,8 @@ static int	nrecords;
 static int	max_records;
 static int *buckets;			/* the last record of each; max_records of them */
 
+static MdbWatched *watched;		/* of the records, in their order; or NULL */
+
 static Level *levels;
 static int	nlevels;
 static int	max_levels;
@@ -235,17 +237,19 @@ mdb_staging_is_empty(void)
 	return nrecords == 0;
 }
 
-/* The hashes of this transaction's adds; palloc'd. */
-uint32 *
-mdb_staging_hashes(int *count)
+/*
+ * Tell what becomes of this transaction's adds when it commits; palloc'd, to
+ * outlive the transaction.
+ */
+MdbWatched *
+mdb_staging_watch(int *count)
 {
-	uint32	   *hashes = MemoryContextAllocHuge(CurrentMemoryContext,
-												nrecords * sizeof(uint32));
-
+	watched = MemoryContextAllocHuge(CurrentMemoryContext,
+									 nrecords * sizeof(MdbWatched));
 	for (int i = 0; i < nrecords; i++)
-		hashes[i] = records[i].hash;
+		watched[i].hash = records[i].hash;
 	*count = nrecords;
-	return hashes;
+	return watched;
 }
 
 /* Does this transaction hold a reservation in any batch? */
@@ -384,12 +388,16 @@ publish_all(void)
 	for (int i = 0; i < n; i++)
 	{
 		Record		record = records[i];
+		int64		arrival;
 
 		/* Never published twice, whatever happens. */
 		records[i].ref = MDB_NO_REF;
 		*bucket_of(record.hash) = NO_RECORD;
 		wake |= mdb_queue_publish(record.ref, record.reserved,
-								  record.coalesced, record.stale, now);
+								  record.coalesced, record.stale, now,
+								  &arrival);
+		if (watched != NULL)
+			watched[i].arrival = arrival;
 	}
 	nrecords = 0;
 	if (wake)
@@ -402,6 +410,7 @@ reset(void)
 {
 	nrecords = 0;
 	nlevels = 0;
+	watched = NULL;
 	mdb_note_clear();
 	if (max_records > KEPT_RECORDS)
 	{

@@ -21,7 +21,7 @@ extern MdbStaged mdb_staging_add(const MdbTarget *target, int queue_size,
 								 Datum *values, const bool *isnull);
 extern void mdb_staging_register(void);
 extern bool mdb_staging_is_empty(void);
-extern uint32 *mdb_staging_hashes(int *count);
+extern MdbWatched *mdb_staging_watch(int *count);
 extern bool mdb_staging_has_reservation(void);
 extern void mdb_staging_begin_call(void);
 extern void mdb_staging_end_call(void);

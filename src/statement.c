@@ -40,25 +40,27 @@
 static const char *
 type_name(Oid type)
 {
-	return format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY);
+	/* Without a typmod "char" and "bit" would be of length 1. */
+	return format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY |
+								FORMAT_TYPE_TYPEMOD_GIVEN);
 }
 
-static void
-append_collation(StringInfo text, Oid collation)
+/* COLLATE, if the type has collations; palloc'd. */
+static const char *
+collate(Oid collation)
 {
-	HeapTuple	tuple;
+	HeapTuple	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
 	Form_pg_collation form;
+	const char *clause;
 
-	if (!OidIsValid(collation) || collation == DEFAULT_COLLATION_OID)
-		return;
-	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
 	if (!HeapTupleIsValid(tuple))
-		return;					/* of a column that has another one now */
+		return "";
 	form = (Form_pg_collation) GETSTRUCT(tuple);
-	appendStringInfo(text, " COLLATE %s",
-					 quote_qualified_identifier(get_namespace_name(form->collnamespace),
-												NameStr(form->collname)));
+	clause = psprintf(" COLLATE %s",
+					  quote_qualified_identifier(get_namespace_name(form->collnamespace),
+												 NameStr(form->collname)));
 	ReleaseSysCache(tuple);
+	return clause;
 }
 
 /* The columns that are there, from first to last - 1, separated by commas. */
@@ -97,7 +99,6 @@ append_function(StringInfo text, const MdbPlan *plan, bool wide)
 		appendStringInfo(text, "%s%s %s", separator, plan->columns[i].name,
 						 type_name(wide ? mdb_slot_wide_type(column) :
 								   column->type));
-		append_collation(text, column->collation);
 		separator = ", ";
 	}
 	appendStringInfoChar(text, ')');
@@ -115,8 +116,11 @@ append_source(StringInfo text, const MdbPlan *plan, bool wide)
 static void
 append_order(StringInfo text, const MdbPlan *plan)
 {
-	appendStringInfoString(text, " ORDER BY ");
-	append_columns(text, plan, 0, plan->definition->nkeys, "s.");
+	for (int i = 0; i < plan->definition->nkeys; i++)
+		appendStringInfo(text, "%ss.%s%s", i > 0 ? ", " : " ORDER BY ",
+						 plan->columns[i].name,
+						 plan->definition->columns[i].collation != InvalidOid ?
+						 " COLLATE pg_catalog.\"C\"" : "");
 }
 
 /*
@@ -204,6 +208,16 @@ append_guard(StringInfo text, const MdbPlan *plan, const char *keyword,
 		appendStringInfo(text, " %s %s", keyword, guard(plan, source));
 }
 
+/* The key, so that no other unique index of those columns is meant. */
+static void
+append_key(StringInfo text, const MdbPlan *plan)
+{
+	for (int i = 0; i < plan->definition->nkeys; i++)
+		appendStringInfo(text, "%s%s%s", i > 0 ? ", " : "",
+						 plan->columns[i].name,
+						 collate(plan->columns[i].collation));
+}
+
 static void
 append_upsert(StringInfo text, const MdbPlan *plan)
 {
@@ -217,7 +231,7 @@ append_upsert(StringInfo text, const MdbPlan *plan)
 	append_source(text, plan, false);
 	append_order(text, plan);
 	appendStringInfoString(text, " ON CONFLICT (");
-	append_columns(text, plan, 0, plan->definition->nkeys, "");
+	append_key(text, plan);
 	appendStringInfoString(text, ") DO ");
 	initStringInfo(&set);
 	if (!append_set(&set, plan, "excluded"))
@@ -260,10 +274,11 @@ append_update(StringInfo text, const MdbPlan *plan)
 	append_order(text, plan);
 	appendStringInfoString(text, ") AS s WHERE ");
 	for (int i = 0; i < plan->definition->nkeys; i++)
-		appendStringInfo(text, "%st.%s %s %s", i > 0 ? " AND " : "",
+		appendStringInfo(text, "%st.%s %s %s%s", i > 0 ? " AND " : "",
 						 plan->columns[i].name,
 						 equality(plan->columns[i].type),
-						 new_value(plan, i, "s"));
+						 new_value(plan, i, "s"),
+						 collate(plan->columns[i].collation));
 	append_guard(text, plan, "AND", "s");
 }
 
@@ -318,7 +333,7 @@ mdb_statement_find(const MdbPlan *plan, bool lock)
 
 	initStringInfo(&text);
 	appendStringInfoString(&text, "SELECT s.n FROM ROWS FROM (");
-	append_function(&text, plan, false);
+	append_function(&text, plan, true);
 	appendStringInfoString(&text, ") WITH ORDINALITY AS s(");
 	for (int i = 0; i < n; i++)
 	{
@@ -329,10 +344,11 @@ mdb_statement_find(const MdbPlan *plan, bool lock)
 	}
 	appendStringInfo(&text, ", n) JOIN %s AS t ON ", plan->target);
 	for (int i = 0; i < plan->definition->nkeys; i++)
-		appendStringInfo(&text, "%st.%s %s CAST(s.c%d AS %s)",
+		appendStringInfo(&text, "%st.%s %s CAST(s.c%d AS %s)%s",
 						 i > 0 ? " AND " : "", plan->columns[i].name,
 						 equality(plan->columns[i].type), i,
-						 type_name(plan->columns[i].type));
+						 type_name(plan->columns[i].type),
+						 collate(plan->columns[i].collation));
 	if (lock)
 		appendStringInfoString(&text, " FOR NO KEY UPDATE OF t SKIP LOCKED");
 	return text.data;

@@ -285,22 +285,6 @@ mdbatch_stat_histogram_rows(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Zero a batch's counters; afterwards what is pending counts as added. */
-static void
-reset_batch(MdbBatch *batch, int64 pending)
-{
-	memset(&batch->counters, 0, sizeof(batch->counters));
-	batch->counters.stats_reset = GetCurrentTimestamp();
-	pg_atomic_write_u64(&batch->dropped_entries, 0);
-	for (int i = 0; i < MDB_NSTRIPES; i++)
-	{
-		pg_atomic_write_u64(&batch->stripes[i].count.added,
-							i == 0 ? pending : 0);
-		pg_atomic_write_u64(&batch->stripes[i].count.coalesced, 0);
-		pg_atomic_write_u64(&batch->stripes[i].count.stale, 0);
-	}
-}
-
 /* Zero the counters of the current database's batches. */
 Datum
 mdbatch_stat_reset(PG_FUNCTION_ARGS)
@@ -315,7 +299,7 @@ mdbatch_stat_reset(PG_FUNCTION_ARGS)
 		if (batch->dboid != MyDatabaseId)
 			continue;
 		LWLockAcquire(mdb_batch_lock(i), LW_EXCLUSIVE);
-		reset_batch(batch, (int64) mdb_batch_waiting(batch) + batch->in_flight);
+		mdb_batch_reset_books(batch);
 		LWLockRelease(mdb_batch_lock(i));
 	}
 	mdb_unlock_partitions();

@@ -25,7 +25,8 @@ static void
 find_rows(const MdbWriter *writer, const MdbRef *entries, int count,
 		  bool lock, int sign, int *found)
 {
-	mdb_source_arm(writer->plan, entries, count, false, writer->owner);
+	/* Wide: only the keys matter here, not whether a sum fits. */
+	mdb_source_arm(writer->plan, entries, count, true, writer->owner);
 	if (SPI_execute(mdb_statement_find(writer->plan, lock), false, 0) !=
 		SPI_OK_SELECT)
 		elog(ERROR, "unexpected result of a query");

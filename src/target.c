@@ -189,6 +189,7 @@ resolve(MdbTarget *target, Relation rel)
 	/* Somebody further up may still be using what was resolved before. */
 	if (target->context != NULL)
 		MemoryContextSetParent(target->context, TopTransactionContext);
+	target->context = NULL;
 	target->context = AllocSetContextCreate(TopMemoryContext,
 											"mdbatch target",
 											ALLOCSET_SMALL_SIZES);
@@ -199,8 +200,6 @@ resolve(MdbTarget *target, Relation rel)
 	target->row = describe_row(rel, definition);
 	MemoryContextSwitchTo(old);
 	target->resolved++;
-	target->own_batch_size = layout->label.batch_size;
-	target->own_interval = layout->label.flush_interval;
 	target->owner = rel->rd_rel->relowner;
 	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 									  RelationGetRelationName(rel));
@@ -266,13 +265,10 @@ mdb_target_of_row(Oid type)
 	return relid;
 }
 
-/* The target of mdbatch_add. */
-MdbTarget *
-mdb_target_metadata(void)
+/* Which table is it now? */
+static void
+look_up_metadata(void)
 {
-	if (targets == NULL)
-		make_cache();
-	AcceptInvalidationMessages();
 	while (!OidIsValid(metadata_relid))
 	{
 		Oid			marked;
@@ -282,7 +278,31 @@ mdb_target_metadata(void)
 		metadata_relid = OidIsValid(marked) ? marked : default_relid;
 		AcceptInvalidationMessages();
 	}
-	return mdb_target_resolve(metadata_relid);
+}
+
+/* The target of mdbatch_add. */
+MdbTarget *
+mdb_target_metadata(void)
+{
+	if (targets == NULL)
+		make_cache();
+	AcceptInvalidationMessages();
+	for (;;)
+	{
+		MdbTarget  *target;
+		Oid			relid;
+
+		look_up_metadata();
+		relid = metadata_relid;
+		target = mdb_target_resolve(relid);
+
+		/* It may have become another one while we waited for its table. */
+		if (target->definition->metadata)
+			return target;
+		if (metadata_relid == relid)
+			metadata_relid = InvalidOid;
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 /* Neither the adding role nor the owner, who writes, may be under policies. */
@@ -349,7 +369,6 @@ mdb_target_hold_batch(MdbTarget *target)
 		{
 			target->definition_ref =
 				mdb_batch_define(target->batch, target->definition,
-								 target->own_batch_size, target->own_interval,
 								 target->name);
 			if (target->definition_ref == MDB_NO_REF)
 				return false;
@@ -362,5 +381,6 @@ mdb_target_hold_batch(MdbTarget *target)
 MdbLimits
 mdb_target_limits(const MdbTarget *target)
 {
-	return mdb_settings_limits(target->own_batch_size, target->own_interval);
+	return mdb_settings_limits(target->definition->batch_size,
+							   target->definition->flush_interval);
 }

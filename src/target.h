@@ -21,8 +21,6 @@ typedef struct MdbTarget
 	TupleDesc	row;			/* its columns as the table has them */
 	uint64		resolved;		/* how often; another number, another row */
 	Oid			owner;
-	int			own_batch_size; /* 0: the setting's */
-	int64		own_interval;	/* us; 0: the setting's */
 	char		name[MDB_TARGET_NAME];
 
 	Oid			allowed_role;	/* may add; InvalidOid: to be checked */

@@ -15,7 +15,7 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type_d.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "fmgr.h"
@@ -166,6 +166,9 @@ convert(Mapping *mapping, TupleDesc view, TupleTableSlot *slot)
 		if (mapping->assigned[i] != NULL)
 			values[i] = ExecEvalExpr(mapping->assigned[i], mapping->econtext,
 									 &isnull[i]);
+		else if (get_typtype(TupleDescAttr(rows->row, i)->atttypid) == TYPTYPE_DOMAIN)
+			domain_check((Datum) 0, true, TupleDescAttr(rows->row, i)->atttypid,
+						 NULL, NULL);
 	}
 	mdb_rows_push(rows, values, isnull);
 	return rows;

@@ -312,11 +312,11 @@ are_pending(const MdbBarrier *barrier, bool *deferred)
 	bool		found = false;
 
 	*deferred = true;
-	for (int i = 0; i < barrier->nhashes; i++)
+	for (int i = 0; i < barrier->nwatched; i++)
 	{
 		bool		one_deferred;
 
-		if (!mdb_hash_is_pending(barrier->hashes[i], barrier->batch,
+		if (!mdb_hash_is_pending(barrier->watched[i].hash, barrier->batch,
 								 barrier->arrival, &one_deferred))
 			continue;
 		found = true;
@@ -343,7 +343,7 @@ look(const MdbBarrier *barrier, View *view)
 	memcpy(view->message, batch->counters.last_error, MDB_ERROR_LEN);
 	LWLockRelease(mdb_batch_lock(barrier->batch));
 
-	if (!view->done && barrier->hashes != NULL)
+	if (!view->done && barrier->watched != NULL)
 	{
 		view->done = !are_pending(barrier, &deferred);
 		view->stepped = stepped && deferred;

@@ -16,9 +16,9 @@ typedef struct MdbBarrier
 	uint64		nrejected;
 	uint64		nsteps;
 
-	/* Wait for keys of these hashes only; NULL: for all. */
-	const uint32 *hashes;
-	int			nhashes;
+	/* Wait for these adds only; NULL: for all. */
+	const MdbWatched *watched;
+	int			nwatched;
 } MdbBarrier;
 
 extern void mdb_wait_in_worker(void);

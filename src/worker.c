@@ -115,7 +115,7 @@ serve(int number, MdbReason reason)
 	if (mdb_batch(number)->gone)
 	{
 		if (mdb_note_hold_gone(number))
-			(void) mdb_flight_discard(number);
+			(void) mdb_flight_discard(number, NULL);
 		mdb_note_clear();
 	}
 	else
@@ -133,30 +133,72 @@ tell_left(const MdbBatch *batch)
 			 errdetail("The next worker flushes them; if the server is shutting down, they are saved.")));
 }
 
-/* The last flushes, all of them together for at most flush_timeout (R14). */
+/*
+ * What has arrived in each batch of this database when the last flushes begin;
+ * what comes later is left to the next worker, or saved.
+ */
+static int64 *
+note_arrivals(void)
+{
+	int64	   *until = palloc0(mdb_max_batches * sizeof(int64));
+
+	for (int i = 0; i < mdb_max_batches; i++)
+	{
+		LWLockAcquire(mdb_batch_lock(i), LW_SHARED);
+		if (mdb_batch(i)->dboid == MyDatabaseId && !mdb_batch(i)->gone)
+			until[i] = mdb_batch(i)->last_arrival;
+		LWLockRelease(mdb_batch_lock(i));
+	}
+	return until;
+}
+
+/* Is something left in a batch that arrived until then? */
+static bool
+is_left(int number, int64 until)
+{
+	bool		left;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	left = mdb_batch(number)->dboid == MyDatabaseId &&
+		mdb_batch_oldest_ready(mdb_batch(number)) <= until;
+	LWLockRelease(mdb_batch_lock(number));
+	return left;
+}
+
+/*
+ * The last flushes, all of them together for at most flush_timeout (R14); one
+ * of each batch in turn, so that no batch waits for all of another.
+ */
 static void
 flush_last(void)
 {
 	TimestampTz stop = GetCurrentTimestamp() +
 		mdb_flush_timeout * INT64CONST(1000);
+	int64	   *until = note_arrivals();
+	bool		again = true;
 
-	for (int i = 0; i < mdb_max_batches; i++)
+	while (again)
 	{
-		while (mdb_batch(i)->dboid == MyDatabaseId && !mdb_batch(i)->gone &&
-			   mdb_batch_waiting(mdb_batch(i)) > 0)
+		again = false;
+		for (int i = 0; i < mdb_max_batches; i++)
 		{
 			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 															   stop);
 
-			if (left <= 0 || mdb_roster_should_stop() ||
-				!mdb_flush_batch(i, MDB_SHUTDOWN, left,
-								 Min(mdb_lock_timeout, SHUTDOWN_LOCK_TIMEOUT)))
-			{
-				tell_left(mdb_batch(i));
-				break;
-			}
+			if (until[i] == 0 || !is_left(i, until[i]))
+				continue;
+			if (left > 0 && !mdb_roster_should_stop() &&
+				mdb_flush_batch(i, MDB_SHUTDOWN, left,
+								Min(mdb_lock_timeout, SHUTDOWN_LOCK_TIMEOUT)))
+				again = true;
+			else
+				until[i] = 0;	/* give up */
 		}
 	}
+	for (int i = 0; i < mdb_max_batches; i++)
+		if (mdb_batch(i)->dboid == MyDatabaseId && !mdb_batch(i)->gone &&
+			mdb_batch_waiting(mdb_batch(i)) > 0)
+			tell_left(mdb_batch(i));
 }
 
 static void

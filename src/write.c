@@ -41,7 +41,9 @@ mdb_write_begin(MdbWriter *writer, const MdbPlan *plan, Oid owner)
 	 */
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not set constraints");
+	MemoryContextSwitchTo(writer->context);
 	writer->statement = mdb_statement_write(plan);
+	debug_query_string = writer->statement;
 }
 
 /* The values to announce, one for each row written; NULL for null. */
@@ -98,7 +100,6 @@ mdb_write_entries(MdbWriter *writer, const MdbRef *entries, int count)
 {
 	int			result;
 
-	debug_query_string = writer->statement;
 	mdb_source_arm(writer->plan, entries, count, false, writer->owner);
 	result = SPI_execute(writer->statement, false, 0);
 	if (result < 0)
@@ -109,13 +110,13 @@ mdb_write_entries(MdbWriter *writer, const MdbRef *entries, int count)
 		collect(writer);
 	writer->written += SPI_processed;
 	SPI_freetuptable(SPI_tuptable);
-	debug_query_string = NULL;
 }
 
 /* The end of the bracket. */
 void
 mdb_write_end(MdbWriter *writer)
 {
+	debug_query_string = NULL;
 	mdb_as_owner_leave(&writer->before);
 	SPI_finish();
 }

@@ -44,17 +44,52 @@ sub refuse
 	return;
 }
 
+# Flush what the target refuses for good: that is no failure.
+my $rejected = 0;
+
+sub reject
+{
+	my ($key, $value, $error, $sqlstate, $constraint) = @_;
+
+	$offset = -s $node->logfile;
+	$rejected++;
+	sql("SELECT mdbatch_add('$agent', '{$key}', '{$value}', '{$error}')");
+	wait_for($node, 'postgres',
+		"(SELECT pending = 0 AND rejected = $rejected FROM mdbatch_stat)",
+		"$sqlstate rejects");
+	$node->wait_for_log(
+		qr/LOG:  .*table public\.mdbatch_metadata refused 1 entry for good/,
+		$offset);
+	$node->wait_for_log(qr/DETAIL:  .*SQLSTATE $sqlstate/, $offset);
+	if (defined $constraint)
+	{
+		like(slurp_file($node->logfile, $offset),
+			qr/DETAIL:  .*"$constraint"/, 'the log names the constraint');
+	}
+	is( sql("SELECT sqlstate FROM mdbatch_rejected WHERE key ->> 'key' = '$key'"),
+		$sqlstate, "$sqlstate in mdbatch_rejected");
+	return;
+}
+
 sql(<<'SQL');
 ALTER TABLE mdbatch_metadata
 	ADD CONSTRAINT well_formed CHECK (value NOT LIKE 'secret%');
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	IF NEW.error LIKE 'hidden%' THEN
-		RAISE EXCEPTION 'refused: %', NEW.error
-			USING DETAIL = NEW.value, HINT = NEW.value;
-	ELSIF NEW.error LIKE 'cast%' THEN
-		PERFORM NEW.value::int;
-	END IF;
+	CASE split_part(NEW.error, ' ', 1)
+		WHEN 'constraint' THEN
+			RAISE EXCEPTION 'refused: %', NEW.value
+				USING ERRCODE = '58030', CONSTRAINT = 'by_trigger';
+		WHEN 'hidden' THEN
+			RAISE EXCEPTION 'refused: %', NEW.error
+				USING ERRCODE = '58030', DETAIL = NEW.value, HINT = NEW.value;
+		WHEN 'execute' THEN EXECUTE NEW.value;
+		WHEN 'raise' THEN
+			RAISE EXCEPTION 'refused: %', NEW.error
+				USING DETAIL = NEW.value, HINT = NEW.value;
+		WHEN 'cast' THEN PERFORM NEW.value::int;
+		ELSE NULL;
+	END CASE;
 	RETURN NEW;
 END $$;
 CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON mdbatch_metadata
@@ -64,18 +99,23 @@ SQL
 $node->reload;
 my $start = -s $node->logfile;
 
-refuse('a', 'secret1', 'none', '23514', 'well_formed');
-refuse('b', 'secret2', 'hidden3', 'P0001');
-refuse('c', 'topsecret4', 'cast', '22P02');
-unlike(slurp_file($node->logfile, $start), qr/secret|hidden/,
+refuse('a', 'secret1', 'constraint', '58030', 'by_trigger');
+refuse('b', 'secret2', 'hidden secret3', '58030');
+refuse('c', 'topsecret4', 'execute', '42601');
+my $seen = 'SELECT last_error FROM mdbatch_stat';
+my $whole = sql($seen);
+reject('d', 'secret5', 'none', '23514', 'well_formed');
+reject('e', 'secret6', 'raise secret7', 'P0001');
+reject('f', 'topsecret8', 'cast', '22P02');
+unlike(slurp_file($node->logfile, $start), qr/secret/,
 	'no value is in the log');
 
 # Whoever may see values sees them in mdbatch_stat, others get SQLSTATE and
-# target.
+# target. What was refused for good is in mdbatch_rejected instead.
 sql('CREATE ROLE nobody LOGIN');
-my $seen = 'SELECT last_error FROM mdbatch_stat';
-like(sql($seen), qr/topsecret4/, 'the owner sees the whole error');
-is(sql("SET ROLE nobody; $seen"), '22P02: public.mdbatch_metadata',
+like($whole, qr/topsecret4/, 'the owner sees the whole error');
+is(sql($seen), $whole, 'a rejection is no failure');
+is(sql("SET ROLE nobody; $seen"), '42601: public.mdbatch_metadata',
 	'others see SQLSTATE and target');
 
 # Dropped entries: the log tells so, once in a while, and no value either.

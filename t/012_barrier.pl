@@ -132,5 +132,51 @@ is( $node->safe_psql(
 	'a c b d e f',
 	'and its commit stands');
 
+# A value that is refused for good is not held against a newer one of the same
+# key, which is added while the flush finds out what to blame (R12).
+$node->safe_psql('postgres', <<"SQL");
+CREATE SEQUENCE tries;
+CREATE TABLE closed AS SELECT 1 AS i;
+GRANT ALL ON SEQUENCE tries TO pg_database_owner;
+GRANT ALL ON closed TO pg_database_owner;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \$\$
+BEGIN
+	IF NEW.value = 'bad' THEN
+		IF nextval('public.tries') > 1 THEN
+			PERFORM FROM public.closed FOR UPDATE;
+		END IF;
+		RAISE EXCEPTION 'refused value %', NEW.value USING ERRCODE = '22023';
+	END IF;
+	RETURN NEW;
+END \$\$;
+CREATE TRIGGER refuse BEFORE INSERT ON mdbatch_metadata
+	FOR EACH ROW EXECUTE FUNCTION refuse();
+SELECT mdbatch_add('$agent', '{g}', '{bad}');
+SQL
+my $locker = session($node, 'postgres');
+$_ = session($node, 'postgres') foreach $adder, $flusher;
+$locker->query_safe('BEGIN; SELECT FROM closed FOR UPDATE');
+start_query($flusher, 'SELECT mdbatch_flush()');
+stuck_worker($node, 'postgres', 'the flush tries each entry alone');
+start_query($adder, "CALL mdbatch_add_sync('$agent', '{g}', '{good}')");
+wait_for($node, 'postgres', waiting('CALL mdbatch_add_sync%'),
+	'a newer value arrives meanwhile');
+$locker->query_safe('COMMIT');
+($result, $error) = finish_query($flusher);
+is($result, '1', 'mdbatch_flush returns');
+like($error, qr/WARNING:  table public\.mdbatch_metadata refused 1/,
+	'with a warning');
+($result, $error) = finish_query($adder);
+is($error, '', 'the newer value is acknowledged');
+is( $node->safe_psql(
+		'postgres', q{SELECT value FROM mdbatch_metadata WHERE key = 'g'}),
+	'good',
+	'and written');
+is( $node->safe_psql('postgres', q{SELECT entry ->> 'value' FROM mdbatch_rejected}),
+	'bad',
+	'the older one is kept');
+books_ok($node, 'postgres');
+end_session($_) foreach $adder, $flusher, $locker;
+
 $node->stop;
 done_testing();
