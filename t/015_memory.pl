@@ -81,7 +81,7 @@ wait_for($node, 'postgres', waiting('SELECT mdbatch_add%', 'Extension'), 'a call
 is(sql('one', 'SELECT mdbatch_flush()'), $accepted, 'the first batch is flushed');
 is(scalar finish_query($waiter), '1', 'then the call goes on');
 is(sql('one', 'SELECT mdbatch_flush()'), '1', 'its entry is flushed, too');
-wait_for($node, 'one', "memory_used = 256 $stat", 'all memory but the definition is back');
+wait_for($node, 'one', "memory_used = 384 $stat", 'all memory but the definition is back');
 is(sql('one', 'SELECT count(*) FROM mdbatch_metadata'), $accepted + 1, 'all rows are there');
 is(sql('two', 'SELECT mdbatch_flush()'), $share, 'the second batch is flushed');
 

@@ -108,7 +108,7 @@ is( $node->safe_psql(
 is( $node->safe_psql(
 		'postgres', q{SELECT mode, version, columns, flush_interval, batch_size
 		FROM mdbatch_target WHERE target = 'example_last_seen.users'::regclass}),
-	'update|last_seen||00:01:00|5000',
+	'update|last_seen|{}|00:01:00|5000',
 	'last_seen: the attachment');
 
 # A role of the application needs no more than the comment in devices.sql says
