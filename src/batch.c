@@ -1,6 +1,6 @@
 /*
  * batch.c
- *		The batches: identity, definitions, books.
+ *		The batches: identity, and what they hold.
  *
  * Model: max_batches slots.  A slot belongs to a target of a database from
  * its first add until another target needs the slot and this batch has been
@@ -24,6 +24,7 @@
 
 #include "batch.h"
 #include "compat.h"
+#include "define.h"
 #include "note.h"
 
 static MdbBatch *batches;
@@ -121,35 +122,6 @@ mdb_batch_reserved(const MdbBatch *batch)
 		pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &batch->load));
 }
 
-MdbDefinitionHead *
-mdb_batch_definition(MdbRef ref)
-{
-	return (MdbDefinitionHead *) mdb_pool_head(ref);
-}
-
-/* The bytes of a definition, palloc'd.  The caller holds the batch. */
-MdbDefinition *
-mdb_batch_read_definition(MdbRef ref)
-{
-	uint32		nbytes = mdb_batch_definition(ref)->nbytes;
-	MdbCursor	cursor = mdb_pool_start(ref);
-	MdbDefinition *definition = palloc(nbytes);
-
-	mdb_pool_read(&cursor, definition, nbytes);
-	return definition;
-}
-
-/* The definition whose entries are flushed next, under the batch's lock. */
-MdbRef
-mdb_batch_next_definition(const MdbBatch *batch)
-{
-	MdbRef		ref = batch->oldest;
-
-	while (ref != MDB_NO_REF && mdb_batch_definition(ref)->ready.first == MDB_NO_REF)
-		ref = mdb_batch_definition(ref)->newer;
-	return ref;
-}
-
 static void
 change_epoch(MdbBatch *batch)
 {
@@ -176,8 +148,9 @@ take_away(int number)
 	return false;
 }
 
-static bool
-is_empty(const MdbBatch *batch)
+/* Has the batch neither entries nor reservations?  Under its lock. */
+bool
+mdb_batch_is_empty(const MdbBatch *batch)
 {
 	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &batch->load)) == 0 &&
 		batch->in_flight == 0;
@@ -212,36 +185,6 @@ mdb_batch_find(Oid dboid, Oid relid, uint64 *epoch)
 }
 
 /*
- * Free all definitions that have no entries but, if asked, the newest.  Under
- * the batch's lock, nobody holding the batch.
- */
-static void
-free_definitions(MdbBatch *batch, bool keep_newest)
-{
-	MdbRef	   *link = &batch->oldest;
-	MdbRef		previous = MDB_NO_REF;
-
-	while (*link != MDB_NO_REF)
-	{
-		MdbRef		ref = *link;
-		MdbDefinitionHead *head = mdb_batch_definition(ref);
-
-		if (head->nentries == 0 && !(keep_newest && ref == batch->newest))
-		{
-			*link = head->newer;
-			if (batch->newest == ref)
-				batch->newest = previous;
-			mdb_pool_free(&batch->account, ref);
-		}
-		else
-		{
-			previous = ref;
-			link = &head->newer;
-		}
-	}
-}
-
-/*
  * Empty a slot of the batch that has been empty longest, under the control
  * lock; -1 if there is none.
  */
@@ -256,7 +199,7 @@ reclaim_slot(void)
 
 		for (int i = 0; i < mdb_max_batches; i++)
 		{
-			if (is_empty(&batches[i]) && batches[i].empty_since > after &&
+			if (mdb_batch_is_empty(&batches[i]) && batches[i].empty_since > after &&
 				(candidate < 0 ||
 				 batches[i].empty_since < batches[candidate].empty_since))
 				candidate = i;
@@ -271,9 +214,9 @@ reclaim_slot(void)
 			bool		empty;
 
 			LWLockAcquire(lock, LW_EXCLUSIVE);
-			empty = is_empty(&batches[candidate]);
+			empty = mdb_batch_is_empty(&batches[candidate]);
 			if (empty)
-				free_definitions(&batches[candidate], false);
+				mdb_define_free(&batches[candidate], false);
 
 			/* The worker may still be freeing what it has finished. */
 			empty = empty &&
@@ -335,113 +278,6 @@ mdb_batch_acquire(Oid dboid, Oid relid, uint64 *epoch)
 }
 
 /*
- * Under the batch's lock: the definition of these bytes, or none.  A column
- * that was altered and is what it was makes another definition, unless the
- * newest is just that: then there is none in between.
- */
-static MdbRef
-find_definition(const MdbBatch *batch, const MdbDefinition *wanted,
-				uint32 nbytes)
-{
-	uint32		compared = mdb_definition_compared(wanted->ncolumns);
-
-	if (batch->newest != MDB_NO_REF &&
-		mdb_batch_definition(batch->newest)->nbytes == nbytes &&
-		mdb_pool_equal_bytes(mdb_pool_start(batch->newest), wanted, compared))
-		return batch->newest;
-	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
-		 ref = mdb_batch_definition(ref)->newer)
-		if (mdb_batch_definition(ref)->nbytes == nbytes &&
-			mdb_pool_equal_bytes(mdb_pool_start(ref), wanted, nbytes))
-			return ref;
-	return MDB_NO_REF;
-}
-
-/* A definition that is in no batch's list yet; none without memory. */
-static MdbRef
-make_definition(MdbBatch *batch, const MdbDefinition *definition, uint32 nbytes)
-{
-	MdbRef		ref = mdb_pool_alloc(&batch->account, nbytes);
-	MdbDefinitionHead *head;
-	MdbCursor	cursor;
-
-	if (ref == MDB_NO_REF)
-		return MDB_NO_REF;
-	head = mdb_batch_definition(ref);
-	head->nbytes = nbytes;
-	head->own_batch_size = definition->batch_size;
-	head->own_interval = definition->flush_interval;
-	head->newer = MDB_NO_REF;
-	memset(&head->ready, 0, sizeof(MdbList));
-	memset(&head->deferred, 0, sizeof(MdbList));
-	head->nentries = 0;
-	cursor = mdb_pool_start(ref);
-	mdb_pool_write(&cursor, definition, nbytes);
-	return ref;
-}
-
-/* Under the batch's lock: it is the newest from now on. */
-static void
-append_definition(MdbBatch *batch, MdbRef ref)
-{
-	if (batch->newest == MDB_NO_REF)
-		batch->oldest = ref;
-	else
-		mdb_batch_definition(batch->newest)->newer = ref;
-	batch->newest = ref;
-}
-
-/*
- * The definition of a batch that the caller holds, added to it if it is new;
- * none if there is no memory for it.
- */
-MdbRef
-mdb_batch_define(int number, const MdbDefinition *definition,
-				 const char *target)
-{
-	MdbBatch   *batch = &batches[number];
-	LWLock	   *lock = mdb_batch_lock(number);
-	uint32		nbytes = mdb_definition_size(definition->ncolumns);
-	MdbRef		made = MDB_NO_REF;
-	MdbRef		ref;
-
-	/* Most often it is there, and then no memory is needed. */
-	LWLockAcquire(lock, LW_SHARED);
-	ref = find_definition(batch, definition, nbytes);
-	LWLockRelease(lock);
-	if (ref == MDB_NO_REF)
-	{
-		made = make_definition(batch, definition, nbytes);
-		if (made == MDB_NO_REF)
-			return MDB_NO_REF;
-	}
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	if (made != MDB_NO_REF)
-	{
-		ref = find_definition(batch, definition, nbytes);
-		if (ref == MDB_NO_REF)
-		{
-			ref = made;
-			append_definition(batch, ref);
-		}
-	}
-	if (batch->detached)
-	{
-		/* It was gone, though nobody needed its slot. */
-		if (is_empty(batch))
-			mdb_batch_reset_books(batch);
-		batch->detached = false;
-	}
-	strlcpy(batch->target, target, sizeof(batch->target));
-	LWLockRelease(lock);
-
-	if (made != MDB_NO_REF && ref != made)
-		mdb_pool_free(&batch->account, made);
-	return ref;
-}
-
-/*
  * Let older definitions go that nothing was defined by any more, and the slot
  * of a batch that was detached and is empty.  Allowed in a commit callback.
  */
@@ -458,8 +294,8 @@ mdb_batch_tidy(int number)
 		bool		leave;
 
 		LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
-		leave = batch->detached && is_empty(batch);
-		free_definitions(batch, !leave);
+		leave = batch->detached && mdb_batch_is_empty(batch);
+		mdb_define_free(batch, !leave);
 		if (leave && pg_atomic_read_u32(&batch->account.used) == 0)
 			batch->dboid = batch->relid = InvalidOid;
 		LWLockRelease(mdb_batch_lock(number));
@@ -509,7 +345,7 @@ mdb_batch_attach_again(Oid dboid, Oid relid, int batch_size,
 		LWLockAcquire(mdb_batch_lock(number), LW_EXCLUSIVE);
 		batch->own_batch_size = batch_size;
 		batch->own_interval = flush_interval;
-		if (!is_empty(batch))
+		if (!mdb_batch_is_empty(batch))
 			batch->detached = false;
 		LWLockRelease(mdb_batch_lock(number));
 	}

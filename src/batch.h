@@ -1,6 +1,6 @@
 /*
  * batch.h
- *		The batches: identity, definitions, books.
+ *		The batches: identity, and what they hold.
  */
 #ifndef MDB_BATCH_H
 #define MDB_BATCH_H
@@ -27,26 +27,6 @@ typedef enum MdbReason
 } MdbReason;
 
 #define MDB_NREASONS	4
-
-/* The header of a definition, a chain whose contents are its bytes. */
-typedef struct MdbDefinitionHead
-{
-	MdbRef		next;			/* the chain's */
-
-	/* Set when made, then read-only. */
-	uint32		nbytes;
-	int			own_batch_size; /* 0: the setting's */
-	int64		own_interval;	/* us; 0: the setting's */
-
-	/* Under the lock of the batch. */
-	MdbRef		newer;			/* the next of the batch's definitions */
-	MdbList		ready;			/* its waiting entries, in flush order */
-	MdbList		deferred;		/* those that wait for their own retry */
-	uint32		nentries;		/* waiting and in flight */
-} MdbDefinitionHead;
-
-StaticAssertDecl(sizeof(MdbDefinitionHead) <= MDB_HEAD_SIZE,
-				 "definition header too large");
 
 /* An entry that its target refused for good. */
 typedef struct MdbRejection
@@ -169,17 +149,13 @@ extern bool mdb_batch_attached(void);
 extern void mdb_batch_require(void);
 
 extern MdbBatch *mdb_batch(int number);
+extern bool mdb_batch_is_empty(const MdbBatch *batch);
 extern uint32 mdb_batch_waiting(const MdbBatch *batch);
 extern uint32 mdb_batch_ready(const MdbBatch *batch);
 extern uint32 mdb_batch_reserved(const MdbBatch *batch);
 extern int	mdb_batch_find(Oid dboid, Oid relid, uint64 *epoch);
 extern int	mdb_batch_acquire(Oid dboid, Oid relid, uint64 *epoch);
-extern MdbRef mdb_batch_define(int number, const MdbDefinition *definition,
-							   const char *target);
 extern void mdb_batch_tidy(int number);
-extern MdbDefinitionHead *mdb_batch_definition(MdbRef ref);
-extern MdbDefinition *mdb_batch_read_definition(MdbRef ref);
-extern MdbRef mdb_batch_next_definition(const MdbBatch *batch);
 extern void mdb_batch_drop(Oid dboid, Oid relid);
 extern void mdb_batch_detach(Oid dboid, Oid relid);
 extern void mdb_batch_attach_again(Oid dboid, Oid relid, int batch_size,

@@ -14,6 +14,7 @@
 
 #include "utils/timestamp.h"
 
+#include "define.h"
 #include "due.h"
 #include "entry.h"
 
@@ -40,8 +41,8 @@ mdb_batch_oldest_ready(const MdbBatch *batch)
 	int64		oldest = arrival_of(batch->flight.first);
 
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
-		 ref = mdb_batch_definition(ref)->newer)
-		oldest = Min(oldest, arrival_of(mdb_batch_definition(ref)->ready.first));
+		 ref = mdb_define_head(ref)->newer)
+		oldest = Min(oldest, arrival_of(mdb_define_head(ref)->ready.first));
 	return oldest;
 }
 
@@ -55,9 +56,9 @@ mdb_batch_oldest(const MdbBatch *batch)
 	int64		oldest = mdb_batch_oldest_ready(batch);
 
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
-		 ref = mdb_batch_definition(ref)->newer)
+		 ref = mdb_define_head(ref)->newer)
 		oldest = Min(oldest,
-					 arrival_of(mdb_batch_definition(ref)->deferred.first));
+					 arrival_of(mdb_define_head(ref)->deferred.first));
 	return oldest;
 }
 

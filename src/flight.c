@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "books.h"
+#include "define.h"
 #include "flight.h"
 #include "hash.h"
 #include "queue.h"
@@ -41,9 +42,9 @@ wake_deferred(MdbBatch *batch, TimestampTz now)
 {
 	batch->next_retry = DT_NOEND;
 	for (MdbRef definition = batch->oldest; definition != MDB_NO_REF;
-		 definition = mdb_batch_definition(definition)->newer)
+		 definition = mdb_define_head(definition)->newer)
 	{
-		MdbDefinitionHead *head = mdb_batch_definition(definition);
+		MdbDefinitionHead *head = mdb_define_head(definition);
 		MdbRef		next;
 
 		for (MdbRef ref = head->deferred.first; ref != MDB_NO_REF; ref = next)
@@ -110,9 +111,9 @@ peek_waiting(int number, MdbRef *definition, int64 until, uint32 *hash,
 
 	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
 	if (*definition == MDB_NO_REF)
-		*definition = mdb_batch_next_definition(batch);
+		*definition = mdb_define_next(batch);
 	ref = *definition == MDB_NO_REF ? MDB_NO_REF :
-		mdb_batch_definition(*definition)->ready.first;
+		mdb_define_head(*definition)->ready.first;
 	if (ref != MDB_NO_REF && mdb_entry(ref)->arrival > until)
 		ref = MDB_NO_REF;
 	if (ref != MDB_NO_REF)
@@ -140,7 +141,7 @@ pop_waiting(int number, MdbRef *definition, int64 until)
 	while ((ref = peek_waiting(number, definition, until, &hash,
 							   &arrival)) != MDB_NO_REF)
 	{
-		MdbDefinitionHead *head = mdb_batch_definition(*definition);
+		MdbDefinitionHead *head = mdb_define_head(*definition);
 
 		/* Somebody else may have taken it before we have both locks. */
 		LWLockAcquire(mdb_lock_partition(hash), LW_EXCLUSIVE);
@@ -206,7 +207,7 @@ static MdbRef
 discard(MdbBatch *batch, MdbRef ref)
 {
 	mdb_hash_remove(ref);
-	mdb_batch_definition(mdb_entry(ref)->definition)->nentries--;
+	mdb_define_head(mdb_entry(ref)->definition)->nentries--;
 	batch->counters.discarded++;
 	batch->empty_since = GetCurrentTimestamp();
 	return ref;
@@ -217,7 +218,7 @@ static void
 link_again(MdbBatch *batch, MdbRef ref, bool deferred)
 {
 	MdbEntry   *entry = mdb_entry(ref);
-	MdbDefinitionHead *definition = mdb_batch_definition(entry->definition);
+	MdbDefinitionHead *definition = mdb_define_head(entry->definition);
 
 	entry->state = MDB_WAITING;
 	if (deferred)
@@ -240,7 +241,7 @@ static MdbRef
 restore(MdbBatch *batch, MdbRef ref, bool deferred)
 {
 	MdbEntry   *entry = mdb_entry(ref);
-	MdbDefinitionHead *definition = mdb_batch_definition(entry->definition);
+	MdbDefinitionHead *definition = mdb_define_head(entry->definition);
 	MdbRef		fresh = mdb_hash_find(ref, MDB_WAITING);
 
 	mdb_order_remove(&batch->flight, ref);
@@ -317,7 +318,7 @@ mdb_flight_finish(MdbFlight *flight, const MdbOutcome *outcome)
 		flight->count;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	mdb_batch_definition(flight->definition)->nentries -= n;
+	mdb_define_head(flight->definition)->nentries -= n;
 	memset(&batch->flight, 0, sizeof(batch->flight));
 	batch->in_flight = 0;
 	batch->writing = false;

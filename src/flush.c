@@ -40,12 +40,14 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "define.h"
 #include "due.h"
 #include "flush.h"
 #include "isolate.h"
 #include "note.h"
 #include "flight.h"
 #include "reject.h"
+#include "report.h"
 #include "roster.h"
 #include "source.h"
 #include "step.h"
@@ -70,8 +72,6 @@ static enum
 
 /* How much longer than its timeout a flush may take that cannot be canceled. */
 #define HARD_TIMEOUT	1000	/* ms */
-
-#define LOG_INTERVAL	(10 * USECS_PER_SEC)
 
 static TimeoutId hard_timeout;
 static volatile sig_atomic_t hard_stopped = false;
@@ -141,24 +141,6 @@ publish_transaction(void)
 			ConditionVariableBroadcast(&mdb_batch(i)->changed);
 }
 
-/* At most once every 10 s. */
-static void
-log_too_long(int ntoo_long)
-{
-	static TimestampTz logged = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (ntoo_long == 0 || now - logged < LOG_INTERVAL)
-		return;
-	logged = now;
-	ereport(LOG,
-			(errmsg_plural("left %d value out of the notifications of table %s",
-						   "left %d values out of the notifications of table %s",
-						   ntoo_long, ntoo_long,
-						   mdb_batch(flight.batch)->target),
-			 errdetail("A value is too long for a payload.")));
-}
-
 /* Tell the listeners; they hear it when the transaction commits (R6, R25). */
 static void
 notify(const char *channel, MdbValueSet *set)
@@ -173,7 +155,7 @@ notify(const char *channel, MdbValueSet *set)
 		Async_Notify(channel, payload);
 		outcome.notifications++;
 	}
-	log_too_long(set->ntoo_long);
+	mdb_report_too_long(mdb_batch(flight.batch), set->ntoo_long);
 	for (int i = 0; i < set->nvalues; i++)
 		mdb_histogram_observe(&outcome.utilization, MDB_BATCH_UTILIZATION,
 							  set->values[i].count);
@@ -206,28 +188,13 @@ reject(const MdbPlan *plan, Oid owner, const MdbBlame *blame)
 		strlcpy(outcome.constraint, constraint, NAMEDATALEN);
 }
 
-/* What an error says, as the books keep it. */
-static void
-describe_error(MdbFailure *description, const ErrorData *error)
-{
-	char	   *message = psprintf("%s%s%s", error->message,
-								   error->detail != NULL ? "  DETAIL:  " : "",
-								   error->detail != NULL ? error->detail : "");
-
-	/* Not in the middle of a character. */
-	message[pg_mbcliplen(message, strlen(message), MDB_ERROR_LEN - 1)] = '\0';
-	description->sqlstate = error->sqlerrcode;
-	strlcpy(description->message, message, MDB_ERROR_LEN);
-	pfree(message);
-}
-
 /* The entries that were stepped over, for the books. */
 static void
 count_stepped(int nlocked, const MdbBlame *blame)
 {
 	outcome.nstepped = nlocked + blame->nstepped;
 	if (blame->nstepped > 0)
-		describe_error(&outcome.step, blame->step_error);
+		mdb_report_describe(&outcome.step, blame->step_error);
 	else if (nlocked > 0)
 	{
 		outcome.step.sqlstate = ERRCODE_LOCK_NOT_AVAILABLE;
@@ -367,7 +334,7 @@ run_transaction(int number, MdbReason reason, int timeout, bool carefully)
 				 errmsg("entries of table %s are not wanted", batch->target)));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	writing = true;
-	write_flight(mdb_plan_make(mdb_batch_read_definition(flight.definition)),
+	write_flight(mdb_plan_make(mdb_define_read(flight.definition)),
 				 owner, carefully);
 	writing = false;
 	PopActiveSnapshot();
@@ -390,25 +357,12 @@ was_interrupted(const ErrorData *error)
 		 error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
 }
 
-/* Values never go to the log, and primary messages quote them. */
-static void
-log_failure(const MdbBatch *batch, const ErrorData *error)
-{
-	ereport(LOG,
-			(errmsg("could not flush the batch of table %s: SQLSTATE %s",
-					batch->target, unpack_sql_state(error->sqlerrcode)),
-			 error->constraint_name != NULL ?
-			 errdetail("Constraint \"%s\" refused an entry.",
-					   error->constraint_name) : 0,
-			 errhint("The entries stay pending; see \"last_error\" in mdbatch_stat.")));
-}
-
 static void
 remember_failure(const ErrorData *error, MdbReason reason)
 {
 	failure = &failure_data;
 	failure->reason = reason;
-	describe_error(failure, error);
+	mdb_report_describe(failure, error);
 }
 
 /* The transaction failed: abort it, and keep the reason in the books. */
@@ -432,7 +386,7 @@ recover(int number, MdbReason reason, bool carefully, MemoryContext context)
 	if (!was_interrupted(error) && given_up == NOT_GIVEN_UP && !refused)
 	{
 		remember_failure(error, reason);
-		log_failure(batch, error);
+		mdb_report_failure(batch, error);
 	}
 	if (!detached && failure != NULL)
 	{
@@ -448,31 +402,6 @@ recover(int number, MdbReason reason, bool carefully, MemoryContext context)
 	mdb_note_clear();
 	FreeErrorData(error);
 	RESUME_INTERRUPTS();
-}
-
-/* The log tells what became of entries, but never their values. */
-static void
-log_refusals(const MdbBatch *batch)
-{
-	if (outcome.nstepped > 0)
-		ereport(LOG,
-				(errmsg("stepped over %d entries of table %s: SQLSTATE %s",
-						outcome.nstepped, batch->target,
-						unpack_sql_state(outcome.step.sqlstate)),
-				 errhint("They stay pending, each with a retry of its own.")));
-	if (outcome.nrejected > 0)
-		ereport(LOG,
-				(errmsg_plural("table %s refused %d entry for good",
-							   "table %s refused %d entries for good",
-							   outcome.nrejected,
-							   batch->target, outcome.nrejected),
-				 outcome.constraint[0] != '\0' ?
-				 errdetail("The last one was refused with SQLSTATE %s, by constraint \"%s\".",
-						   unpack_sql_state(outcome.last_rejected),
-						   outcome.constraint) :
-				 errdetail("The last one was refused with SQLSTATE %s.",
-						   unpack_sql_state(outcome.last_rejected)),
-				 errhint("See the table mdbatch_rejected.")));
 }
 
 /* One transaction.  False if it failed, was refused or interrupted. */
@@ -542,7 +471,7 @@ mdb_flush_batch(int number, MdbReason reason, int timeout, int lock_timeout)
 	}
 	if (ok)
 	{
-		log_refusals(mdb_batch(number));
+		mdb_report_refusals(mdb_batch(number), &outcome);
 		mdb_batch_tidy(number);
 	}
 	pgstat_report_stat(true);

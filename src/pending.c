@@ -22,6 +22,7 @@
 
 #include "batch.h"
 #include "compat.h"
+#include "define.h"
 #include "entry.h"
 #include "metadata.h"
 #include "note.h"
@@ -72,7 +73,7 @@ put_entries(ReturnSetInfo *rsinfo, Oid relid, int number, PutRow put)
 		if (entry->definition != definition_ref)
 		{
 			definition_ref = entry->definition;
-			definition = mdb_batch_read_definition(definition_ref);
+			definition = mdb_define_read(definition_ref);
 			check_right_to_see(relid, definition);
 			values = palloc(definition->ncolumns * sizeof(Datum));
 			isnull = palloc(definition->ncolumns * sizeof(bool));
@@ -176,7 +177,7 @@ mdbatch_pending_rows(PG_FUNCTION_ARGS)
 		check_right_to_see(relid, target->definition);
 	}
 	else
-		check_right_to_see(relid, mdb_batch_read_definition(mdb_batch(number)->newest));
+		check_right_to_see(relid, mdb_define_read(mdb_batch(number)->newest));
 	if (number >= 0)
 		put_entries(rsinfo, relid, number, put_target_row);
 	return (Datum) 0;

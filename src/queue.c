@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "define.h"
 #include "due.h"
 #include "hash.h"
 #include "queue.h"
@@ -87,7 +88,7 @@ link_waiting(MdbRef staged, uint64 unreserve, TimestampTz now)
 	MdbEntry   *entry = mdb_entry(staged);
 	MdbBatch   *batch = mdb_batch(entry->batch);
 	LWLock	   *lock = mdb_batch_lock(entry->batch);
-	MdbDefinitionHead *definition = mdb_batch_definition(entry->definition);
+	MdbDefinitionHead *definition = mdb_define_head(entry->definition);
 	uint32		ready;
 
 	mdb_hash_insert(staged);

@@ -19,6 +19,7 @@
 #include "utils/syscache.h"
 
 #include "batch.h"
+#include "define.h"
 #include "rights.h"
 
 static bool
@@ -94,7 +95,7 @@ see_batch(int number)
 
 	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
 	for (MdbRef ref = mdb_batch(number)->oldest; ref != MDB_NO_REF;
-		 ref = mdb_batch_definition(ref)->newer)
+		 ref = mdb_define_head(ref)->newer)
 	{
 		if (n < (int) lengthof(refs))
 			refs[n] = ref;
@@ -105,7 +106,7 @@ see_batch(int number)
 	if (n == 0 || n > (int) lengthof(refs))
 		return false;
 	for (int i = 0; i < n; i++)
-		if (!mdb_rights_see_pending(mdb_batch_read_definition(refs[i])))
+		if (!mdb_rights_see_pending(mdb_define_read(refs[i])))
 			return false;
 	return true;
 }

@@ -37,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "define.h"
 #include "queue.h"
 #include "save.h"
 
@@ -145,10 +146,10 @@ list_length_of(const MdbList *list)
 static uint32
 put_definition(Stream *stream, MdbRef definition)
 {
-	const MdbDefinitionHead *head = mdb_batch_definition(definition);
+	const MdbDefinitionHead *head = mdb_define_head(definition);
 	const MdbList *lists[] = {&head->deferred, &head->ready};
 	SavedDefinition saved = {head->nbytes, 0};
-	MdbDefinition *bytes = mdb_batch_read_definition(definition);
+	MdbDefinition *bytes = mdb_define_read(definition);
 
 	for (int i = 0; i < (int) lengthof(lists); i++)
 		saved.nentries += list_length_of(lists[i]);
@@ -180,11 +181,11 @@ put_batch(Stream *stream, const MdbBatch *batch)
 	saved.relid = batch->relid;
 	strlcpy(saved.target, batch->target, sizeof(batch->target));
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
-		 ref = mdb_batch_definition(ref)->newer)
+		 ref = mdb_define_head(ref)->newer)
 		saved.ndefinitions++;
 	put(stream, &saved, sizeof(saved));
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
-		 ref = mdb_batch_definition(ref)->newer)
+		 ref = mdb_define_head(ref)->newer)
 		count += put_definition(stream, ref);
 	return count;
 }
@@ -371,7 +372,7 @@ load_batch(Stream *stream)
 		take(stream, &head, sizeof(head));
 		definition = palloc(head.nbytes);
 		take(stream, definition, head.nbytes);
-		ref = mdb_batch_define(number, definition, saved.target);
+		ref = mdb_define(number, definition, saved.target);
 		if (ref == MDB_NO_REF)
 			does_not_fit();
 		for (uint32 k = 0; k < head.nentries; k++)

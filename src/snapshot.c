@@ -15,6 +15,7 @@
 
 #include "utils/memutils.h"
 
+#include "define.h"
 #include "entry.h"
 #include "snapshot.h"
 
@@ -64,11 +65,11 @@ copy_batch(Copy *copy, int number)
 	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
 	copy_list(copy, batch->flight.first);
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF && !copy->too_small;
-		 ref = mdb_batch_definition(ref)->newer)
+		 ref = mdb_define_head(ref)->newer)
 	{
 		/* What is deferred is flushed later, whenever it arrived. */
-		copy_list(copy, mdb_batch_definition(ref)->ready.first);
-		copy_list(copy, mdb_batch_definition(ref)->deferred.first);
+		copy_list(copy, mdb_define_head(ref)->ready.first);
+		copy_list(copy, mdb_define_head(ref)->deferred.first);
 	}
 	LWLockRelease(mdb_batch_lock(number));
 	mdb_unlock_partitions();

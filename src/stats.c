@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "define.h"
 #include "due.h"
 #include "note.h"
 #include "rights.h"
@@ -82,7 +83,7 @@ read_definition(const MdbBooks *books)
 		mdb_note_hold_target(books->dboid, books->relid) != books->number ||
 		mdb_batch(books->number)->newest == MDB_NO_REF)
 		return NULL;
-	return mdb_batch_read_definition(mdb_batch(books->number)->newest);
+	return mdb_define_read(mdb_batch(books->number)->newest);
 }
 
 /* The books of all batches; palloc'd. */

@@ -33,6 +33,7 @@
 #include "utils/syscache.h"
 
 #include "batch.h"
+#include "define.h"
 #include "extension.h"
 #include "fitness.h"
 #include "note.h"
@@ -368,7 +369,7 @@ mdb_target_hold_batch(MdbTarget *target)
 		if (epoch != 0 && mdb_note_hold(target->batch, epoch))
 		{
 			target->definition_ref =
-				mdb_batch_define(target->batch, target->definition,
+				mdb_define(target->batch, target->definition,
 								 target->name);
 			if (target->definition_ref == MDB_NO_REF)
 				return false;

@@ -1,0 +1,91 @@
+/*
+ * report.c
+ *		What a flush tells the books and the log about errors.
+ *
+ * Model: values never go to the log, and primary messages quote them: it gets
+ * SQLSTATE, target and constraint (R18).  The books keep the text, for those
+ * who may read it.
+ *
+ * Locking: none.
+ *
+ * Limits: texts are cut to what the books hold.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/timestamp.h"
+
+#include "report.h"
+
+#define LOG_INTERVAL	(10 * USECS_PER_SEC)
+
+/* What an error says, as the books keep it. */
+void
+mdb_report_describe(MdbFailure *description, const ErrorData *error)
+{
+	char	   *message = psprintf("%s%s%s", error->message,
+								   error->detail != NULL ? "  DETAIL:  " : "",
+								   error->detail != NULL ? error->detail : "");
+
+	/* Not in the middle of a character. */
+	message[pg_mbcliplen(message, strlen(message), MDB_ERROR_LEN - 1)] = '\0';
+	description->sqlstate = error->sqlerrcode;
+	strlcpy(description->message, message, MDB_ERROR_LEN);
+	pfree(message);
+}
+
+/* A flush failed. */
+void
+mdb_report_failure(const MdbBatch *batch, const ErrorData *error)
+{
+	ereport(LOG,
+			(errmsg("could not flush the batch of table %s: SQLSTATE %s",
+					batch->target, unpack_sql_state(error->sqlerrcode)),
+			 error->constraint_name != NULL ?
+			 errdetail("Constraint \"%s\" refused an entry.",
+					   error->constraint_name) : 0,
+			 errhint("The entries stay pending; see \"last_error\" in mdbatch_stat.")));
+}
+
+/* A flush has committed that did not write all entries. */
+void
+mdb_report_refusals(const MdbBatch *batch, const MdbOutcome *outcome)
+{
+	if (outcome->nstepped > 0)
+		ereport(LOG,
+				(errmsg("stepped over %d entries of table %s: SQLSTATE %s",
+						outcome->nstepped, batch->target,
+						unpack_sql_state(outcome->step.sqlstate)),
+				 errhint("They stay pending, each with a retry of its own.")));
+	if (outcome->nrejected > 0)
+		ereport(LOG,
+				(errmsg_plural("table %s refused %d entry for good",
+							   "table %s refused %d entries for good",
+							   outcome->nrejected,
+							   batch->target, outcome->nrejected),
+				 outcome->constraint[0] != '\0' ?
+				 errdetail("The last one was refused with SQLSTATE %s, by constraint \"%s\".",
+						   unpack_sql_state(outcome->last_rejected),
+						   outcome->constraint) :
+				 errdetail("The last one was refused with SQLSTATE %s.",
+						   unpack_sql_state(outcome->last_rejected)),
+				 errhint("See the table mdbatch_rejected.")));
+}
+
+/* Values were left out of notifications; tells so at most once every 10 s. */
+void
+mdb_report_too_long(const MdbBatch *batch, int ntoo_long)
+{
+	static TimestampTz logged = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (ntoo_long == 0 || now - logged < LOG_INTERVAL)
+		return;
+	logged = now;
+	ereport(LOG,
+			(errmsg_plural("left %d value out of the notifications of table %s",
+						   "left %d values out of the notifications of table %s",
+						   ntoo_long, ntoo_long,
+						   batch->target),
+			 errdetail("A value is too long for a payload.")));
+}
