@@ -102,8 +102,11 @@ link_waiting(MdbRef staged, uint64 unreserve, TimestampTz now)
 	ready = mdb_batch_ready(batch);
 	if (ready == 1)
 		batch->nonempty_since = now;
-	batch->own_batch_size = definition->own_batch_size;
-	batch->own_interval = definition->own_interval;
+	if (entry->definition == batch->newest)
+	{
+		batch->own_batch_size = definition->own_batch_size;
+		batch->own_interval = definition->own_interval;
+	}
 	LWLockRelease(lock);
 	return ready;
 }

@@ -63,6 +63,8 @@ typedef struct SavedBatch
 	Oid			dboid;
 	Oid			relid;
 	uint32		ndefinitions;
+	int			own_batch_size;
+	int64		own_interval;
 	char		target[sizeof(((MdbBatch *) 0)->target) + 3];
 } SavedBatch;
 
@@ -179,6 +181,8 @@ put_batch(Stream *stream, const MdbBatch *batch)
 
 	saved.dboid = batch->dboid;
 	saved.relid = batch->relid;
+	saved.own_batch_size = batch->own_batch_size;
+	saved.own_interval = batch->own_interval;
 	strlcpy(saved.target, batch->target, sizeof(batch->target));
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
 		 ref = mdb_define_head(ref)->newer)
@@ -380,6 +384,8 @@ load_batch(Stream *stream)
 		count += head.nentries;
 		pfree(definition);
 	}
+	mdb_batch(number)->own_batch_size = saved.own_batch_size;
+	mdb_batch(number)->own_interval = saved.own_interval;
 	mdb_batch(number)->nonempty_since = 0;	/* due at once */
 	return count;
 }
