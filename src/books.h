@@ -26,7 +26,7 @@ typedef struct MdbOutcome
 	char		constraint[NAMEDATALEN];	/* of the last one, if any */
 	MdbRejection *rejections;
 	int			nstepped;		/* entries that it stepped over, */
-	MdbFailure	step;			/* and why the last of them */
+	MdbFailure	step;			/* and why the first of them */
 	int64		notifications;
 	MdbHistogram utilization;
 } MdbOutcome;

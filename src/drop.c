@@ -67,6 +67,7 @@ typedef struct Dropped
 } Dropped;
 
 static object_access_hook_type next_hook;
+static bool holding = false;	/* some database's worker keeps away */
 static Dropped *drops;			/* in TopTransactionContext */
 
 static Dropped *
@@ -104,8 +105,10 @@ has_batch(Oid relid)
 static void
 stop_worker(Oid dboid)
 {
-	pid_t		pid = mdb_roster_hold(dboid);
+	pid_t		pid;
 
+	holding = true;
+	pid = mdb_roster_hold(dboid);
 	if (pid != 0)
 		(void) kill(pid, SIGTERM);
 
@@ -231,11 +234,20 @@ is_undone(const Dropped *drop)
 	}
 }
 
+/* Let go of what is held, unless something still wants that. */
+static void
+unhold(void)
+{
+	for (Dropped *drop = drops; drop != NULL; drop = drop->next)
+		if (drop->kind == DROP_DATABASE || drop->kind == HOLD_DATABASE)
+			return;
+	holding = false;
+	mdb_roster_unhold();
+}
+
 static void
 transaction_ends(XactEvent event, void *arg)
 {
-	bool		held = false;
-
 	if (event == XACT_EVENT_PRE_COMMIT)
 	{
 		for (Dropped **link = &drops; *link != NULL;)
@@ -253,14 +265,11 @@ transaction_ends(XactEvent event, void *arg)
 		event != XACT_EVENT_PREPARE)
 		return;
 	for (Dropped *drop = drops; drop != NULL; drop = drop->next)
-	{
-		held |= drop->kind == DROP_DATABASE || drop->kind == HOLD_DATABASE;
 		if (event == XACT_EVENT_COMMIT)
 			give_up(drop);
-	}
 	drops = NULL;
-	if (held)
-		mdb_roster_unhold();
+	if (holding)
+		unhold();
 }
 
 static void
@@ -273,6 +282,8 @@ subtransaction_ends(SubXactEvent event, SubTransactionId mine,
 	{
 		while (drops != NULL && drops->nest >= nest)
 			drops = drops->next;
+		if (holding)
+			unhold();
 	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{

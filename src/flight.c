@@ -45,6 +45,7 @@ wake_deferred(MdbBatch *batch, TimestampTz now)
 		 definition = mdb_define_head(definition)->newer)
 	{
 		MdbDefinitionHead *head = mdb_define_head(definition);
+		MdbRef		hint = MDB_NO_REF;
 		MdbRef		next;
 
 		for (MdbRef ref = head->deferred.first; ref != MDB_NO_REF; ref = next)
@@ -58,7 +59,8 @@ wake_deferred(MdbBatch *batch, TimestampTz now)
 				continue;
 			}
 			mdb_order_remove(&head->deferred, ref);
-			mdb_order_insert(&head->ready, ref);
+			mdb_order_insert(&head->ready, ref, hint);
+			hint = ref;
 			entry->retry_at = 0;
 			batch->ndeferred--;
 		}
@@ -223,13 +225,15 @@ link_again(MdbBatch *batch, MdbRef ref, bool deferred)
 	entry->state = MDB_WAITING;
 	if (deferred)
 	{
-		mdb_order_insert(&definition->deferred, ref);
+		mdb_order_insert_late(&definition->deferred, ref);
 		batch->ndeferred++;
 		batch->next_retry = Min(batch->next_retry, retry_time(entry));
 		return;
 	}
+	if (entry->retry_at != 0)
+		entry->deferrals--;		/* the flush did not commit that */
 	entry->retry_at = 0;
-	mdb_order_insert(&definition->ready, ref);
+	mdb_order_insert(&definition->ready, ref, MDB_NO_REF);
 	batch->nonempty_since = Min(batch->nonempty_since, entry->arrival);
 }
 

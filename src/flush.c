@@ -59,6 +59,7 @@ static MdbFlight flight;
 static MdbOutcome outcome;
 static MdbFailure *failure;		/* NULL: interrupted, which is no failure */
 static MdbFailure failure_data;
+static TimestampTz isolate_until;	/* then what is not tried is stepped over */
 static bool writing;			/* the target is locked, no entry refused yet */
 static bool refused;			/* by the target, perhaps for a single entry */
 
@@ -193,14 +194,14 @@ static void
 count_stepped(int nlocked, const MdbBlame *blame)
 {
 	outcome.nstepped = nlocked + blame->nstepped;
-	if (blame->nstepped > 0)
-		mdb_report_describe(&outcome.step, blame->step_error);
-	else if (nlocked > 0)
+	if (nlocked > 0)
 	{
 		outcome.step.sqlstate = ERRCODE_LOCK_NOT_AVAILABLE;
 		strlcpy(outcome.step.message, "rows are locked by other transactions",
 				MDB_ERROR_LEN);
 	}
+	else if (blame->nstepped > 0)
+		mdb_report_describe(&outcome.step, blame->step_error);
 }
 
 /* Write what the target takes, and step over what is locked. */
@@ -208,6 +209,7 @@ static MdbBlame *
 write_carefully(MdbWriter *writer)
 {
 	char		timeout[32];
+	bool		all = !mdb_flight_was_deferred(&flight);
 	int			n = mdb_step_over_locked(writer, flight.entries, flight.count);
 	MdbBlame   *blame;
 
@@ -215,7 +217,8 @@ write_carefully(MdbWriter *writer)
 	snprintf(timeout, sizeof(timeout), "%d", Max(LockTimeout / 10, 1));
 	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	blame = mdb_isolate(writer, flight.entries, n);
+	blame = mdb_isolate(writer, flight.entries, n, all && n == flight.count,
+						isolate_until);
 	count_stepped(flight.count - n, blame);
 	return blame;
 }
@@ -300,6 +303,7 @@ take_off(int number, MdbReason reason)
 static void
 start_timeouts(int timeout)
 {
+	isolate_until = GetCurrentTimestamp() + timeout * INT64CONST(1000) / 4 * 3;
 	enable_timeout_after(STATEMENT_TIMEOUT, timeout);
 	enable_timeout_after(hard_timeout, timeout + HARD_TIMEOUT);
 }

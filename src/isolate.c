@@ -10,13 +10,17 @@
  *
  * Locking: what the statements take.
  *
- * Limits: statement-level triggers run once for each statement.
+ * Limits: statement-level triggers run once for each statement.  What is not
+ * tried when the time is up is stepped over, so that what is written stays.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 
 #include "flight.h"
 #include "isolate.h"
@@ -27,6 +31,7 @@ typedef struct Isolation
 	MdbWriter  *writer;
 	MdbBlame   *blame;
 
+	TimestampTz deadline;		/* what is not tried until then is stepped over */
 	bool		same_step;		/* all that are stepped over met one error */
 	int			step_sqlstate;
 
@@ -58,17 +63,16 @@ blames_data(int sqlstate)
 bool
 mdb_isolate_can_help(int sqlstate)
 {
-	if (sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED)
-		return false;
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	switch (sqlstate)
 	{
-		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):	/* 53 */
-		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):	/* 57 */
-		case ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR): /* 58 */
-		case ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR):	/* XX */
+		case ERRCODE_T_R_DEADLOCK_DETECTED:
+		case ERRCODE_DISK_FULL:
+		case ERRCODE_OUT_OF_MEMORY:
+		case ERRCODE_TOO_MANY_CONNECTIONS:
 			return false;
 		default:
-			return true;
+			return ERRCODE_TO_CATEGORY(sqlstate) !=
+				ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION);
 	}
 }
 
@@ -124,12 +128,58 @@ write_some(void *state)
 					  isolation->count);
 }
 
+/* Step over some entries, for an error that one of them met. */
+static void
+step_over(Isolation *isolation, const MdbRef *entries, int count,
+		  ErrorData *error)
+{
+	MdbBlame   *blame = isolation->blame;
+
+	for (int i = 0; i < count; i++)
+		mdb_flight_step_over(entries[i]);
+	isolation->same_step &= blame->nstepped == 0 ||
+		error->sqlerrcode == isolation->step_sqlstate;
+	isolation->step_sqlstate = error->sqlerrcode;
+	blame->nstepped += count;
+	if (blame->step_error == NULL)
+		blame->step_error = error;
+}
+
+/* The time is up: what is written is worth more than what is not tried. */
+static ErrorData *
+out_of_time(const Isolation *isolation)
+{
+	ErrorData  *error = MemoryContextAllocZero(isolation->writer->context,
+											   sizeof(ErrorData));
+
+	error->sqlerrcode = ERRCODE_QUERY_CANCELED;
+	error->message = MemoryContextStrdup(isolation->writer->context,
+										 "there was no time left to find the entries to blame");
+	return error;
+}
+
+/* Others have locked what cannot be seen; there may be more of that. */
+static void
+shorten_lock_timeout(void)
+{
+	char		timeout[32];
+
+	snprintf(timeout, sizeof(timeout), "%d", Max(LockTimeout / 4, 1));
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 static void
 isolate(Isolation *isolation, const MdbRef *entries, int count)
 {
 	MdbBlame   *blame = isolation->blame;
 	ErrorData  *error;
 
+	if (GetCurrentTimestamp() >= isolation->deadline)
+	{
+		step_over(isolation, entries, count, out_of_time(isolation));
+		return;
+	}
 	isolation->entries = entries;
 	isolation->count = count;
 	error = mdb_isolate_try(write_some, isolation, isolation->writer->context);
@@ -137,6 +187,8 @@ isolate(Isolation *isolation, const MdbRef *entries, int count)
 		return;
 	if (!mdb_isolate_can_help(error->sqlerrcode))
 		ReThrowError(error);
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		shorten_lock_timeout();
 	if (count > 1)
 	{
 		FreeErrorData(error);
@@ -150,14 +202,7 @@ isolate(Isolation *isolation, const MdbRef *entries, int count)
 		blame->errors[blame->count++] = error;
 	}
 	else
-	{
-		mdb_flight_step_over(*entries);
-		blame->nstepped++;
-		blame->step_error = error;
-		isolation->same_step &= blame->nstepped == 1 ||
-			error->sqlerrcode == isolation->step_sqlstate;
-		isolation->step_sqlstate = error->sqlerrcode;
-	}
+		step_over(isolation, entries, 1, error);
 }
 
 /*
@@ -183,23 +228,25 @@ check_all(const Isolation *isolation, int count)
 }
 
 /*
- * Write those entries that the target takes, and say which it refuses for
- * good or for now; ERROR if something else is wrong.
+ * Write those entries that the target takes until the deadline, and say which
+ * it refuses for good or for now.  ERROR if something else is wrong; if these
+ * are all that the flush is about, that is also so if all meet the same error.
  */
 MdbBlame *
-mdb_isolate(MdbWriter *writer, const MdbRef *entries, int count)
+mdb_isolate(MdbWriter *writer, const MdbRef *entries, int count, bool all,
+			TimestampTz deadline)
 {
 	MdbBlame   *blame = make_blame(writer->context, count);
 	Isolation	isolation = {0};
 
 	isolation.writer = writer;
 	isolation.blame = blame;
+	isolation.deadline = deadline;
 	isolation.same_step = true;
 	if (count > 0)
-	{
 		isolate(&isolation, entries, count);
+	if (count > 0 && all)
 		check_all(&isolation, count);
-	}
 	return blame;
 }
 

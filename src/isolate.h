@@ -16,14 +16,14 @@ typedef struct MdbBlame
 
 	/* Those that it refuses for now. */
 	int			nstepped;
-	ErrorData  *step_error;		/* of the last of them */
+	ErrorData  *step_error;		/* of the first of them */
 } MdbBlame;
 
 extern bool mdb_isolate_can_help(int sqlstate);
 extern ErrorData *mdb_isolate_try(void (*work) (void *state), void *state,
 								  MemoryContext context);
 extern MdbBlame *mdb_isolate(MdbWriter *writer, const MdbRef *entries,
-							 int count);
+							 int count, bool all, TimestampTz deadline);
 extern MdbBlame *mdb_isolate_blame_all(const MdbRef *entries, int count,
 									   int sqlstate, const char *message);
 

@@ -43,6 +43,7 @@ typedef struct Database
 	TimestampTz not_before;		/* start no worker earlier */
 	int64		delay;			/* us, after the next failure */
 	bool		no_slot;		/* the postmaster had no worker to give */
+	bool		is_held;		/* somebody wants the database for himself */
 	TimestampTz due;			/* of its batches; DT_NOEND: nothing pending */
 	int			place;			/* -1: no worker */
 	uint32		generation;
@@ -181,9 +182,11 @@ start_worker(Database *db)
 	int			place = mdb_roster_reserve(db->dboid, &generation);
 	MemoryContext old;
 
-	if (place < 0)
+	db->is_held = place < 0;
+	if (db->is_held)
 	{
-		back_off(db);			/* the database is about to be dropped */
+		/* It sets our latch when it lets go. */
+		db->not_before = GetCurrentTimestamp() + FIRST_DELAY;
 		return;
 	}
 	snprintf(worker.bgw_name, BGW_MAXLEN, "mdbatch worker for database %u",
@@ -305,7 +308,7 @@ start_workers(void)
 	return until;
 }
 
-/* A worker may have ended: whoever had no slot tries again at once. */
+/* A worker may have ended, or a database be free: try again at once. */
 static void
 retry_without_slot(void)
 {
@@ -314,7 +317,7 @@ retry_without_slot(void)
 
 	hash_seq_init(&scan, databases);
 	while ((db = hash_seq_search(&scan)) != NULL)
-		if (db->no_slot)
+		if (db->no_slot || db->is_held)
 			db->not_before = 0;
 }
 

@@ -7,7 +7,7 @@
  *
  * Locking: the caller has the lock of the batch.
  *
- * Limits: an insert walks from the front; what comes back is old.
+ * Limits: an insert walks; those that are made in order walk only once.
  */
 #include "postgres.h"
 
@@ -37,18 +37,43 @@ mdb_order_append(MdbList *list, MdbRef ref)
 	link_between(list, list->last, ref, MDB_NO_REF);
 }
 
-/* Add an entry at its place. */
+/*
+ * Add an entry at its place.  The search begins at the hint, an entry of the
+ * list that arrived before, or at the front.
+ */
 void
-mdb_order_insert(MdbList *list, MdbRef ref)
+mdb_order_insert(MdbList *list, MdbRef ref, MdbRef hint)
 {
 	MdbRef		before = MDB_NO_REF;
 	MdbRef		after = list->first;
 
+	if (hint != MDB_NO_REF &&
+		mdb_entry(hint)->arrival < mdb_entry(ref)->arrival)
+	{
+		before = hint;
+		after = mdb_entry(hint)->order_next;
+	}
 	while (after != MDB_NO_REF &&
 		   mdb_entry(after)->arrival < mdb_entry(ref)->arrival)
 	{
 		before = after;
 		after = mdb_entry(after)->order_next;
+	}
+	link_between(list, before, ref, after);
+}
+
+/* Add an entry at its place, which is near the end. */
+void
+mdb_order_insert_late(MdbList *list, MdbRef ref)
+{
+	MdbRef		before = list->last;
+	MdbRef		after = MDB_NO_REF;
+
+	while (before != MDB_NO_REF &&
+		   mdb_entry(before)->arrival > mdb_entry(ref)->arrival)
+	{
+		after = before;
+		before = mdb_entry(before)->order_prev;
 	}
 	link_between(list, before, ref, after);
 }

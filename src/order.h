@@ -14,7 +14,8 @@ typedef struct MdbList
 } MdbList;
 
 extern void mdb_order_append(MdbList *list, MdbRef ref);
-extern void mdb_order_insert(MdbList *list, MdbRef ref);
+extern void mdb_order_insert(MdbList *list, MdbRef ref, MdbRef hint);
+extern void mdb_order_insert_late(MdbList *list, MdbRef ref);
 extern void mdb_order_remove(MdbList *list, MdbRef ref);
 
 #endif							/* MDB_ORDER_H */

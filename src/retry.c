@@ -2,9 +2,9 @@
  * retry.c
  *		mdbatch_retry(): once more what a target refused.
  *
- * Model: the rows of the target are taken out of mdbatch_rejected with the
- * rights of that table's owner, restricted, and put as the caller: all of
- * them, or none.
+ * Model: the rows of the target, as many as the batch has room for, oldest
+ * first, are taken out of mdbatch_rejected with the rights of that table's
+ * owner, restricted, and put as the caller: all of these, or none.
  *
  * Locking: what the statement takes.
  *
@@ -26,7 +26,9 @@
 #include "utils/lsyscache.h"
 
 #include "as_owner.h"
+#include "batch.h"
 #include "enqueue.h"
+#include "note.h"
 #include "put.h"
 #include "reject.h"
 #include "rights.h"
@@ -35,29 +37,33 @@ PG_FUNCTION_INFO_V1(mdbatch_retry);
 
 /* Take the rows of a target out of the table, as one JSON array. */
 static Jsonb *
-take_rejected(Oid relid, int64 *count)
+take_rejected(Oid relid, int64 room, int64 *count)
 {
 	MemoryContext context = CurrentMemoryContext;
 	const char *target =
 	quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 							   get_rel_name(relid));
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(target)};
+	Oid			types[] = {TEXTOID, INT8OID};
+	Datum		values[] = {CStringGetTextDatum(target), Int64GetDatum(room)};
+	const char *table;
 	MdbAsOwner	before;
 	Datum		entries;
 	bool		isnull;
 
 	SPI_connect();
 	mdb_as_owner_enter(&before, mdb_reject_table_owner());
+	table = mdb_reject_table_name();
 	if (SPI_execute_with_args(psprintf("WITH taken AS (DELETE FROM %s"
+									   " WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+									   "SELECT ctid FROM %s"
 									   " WHERE target OPERATOR(pg_catalog.=) $1"
 									   " AND NOT entry OPERATOR(pg_catalog.?) '%s'"
+									   " ORDER BY rejected_at LIMIT $2 FOR UPDATE))"
 									   " RETURNING entry, rejected_at)"
 									   " SELECT pg_catalog.jsonb_agg(entry ORDER BY rejected_at),"
 									   " pg_catalog.count(*) FROM taken",
-									   mdb_reject_table_name(),
-									   MDB_REJECTED_BYTES),
-							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+									   table, table, MDB_REJECTED_BYTES),
+							  2, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "unexpected result of a statement");
 	*count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
 										 SPI_tuptable->tupdesc, 2, &isnull));
@@ -76,6 +82,20 @@ take_rejected(Oid relid, int64 *count)
 	return isnull ? NULL : DatumGetJsonbP(entries);
 }
 
+/* How many entries may be added, one at least: then the add says why not. */
+static int64
+room_for(Oid relid)
+{
+	MdbTarget  *target = mdb_target_resolve(relid);
+	int			number = mdb_note_hold_target(MyDatabaseId, relid);
+	int64		room = mdb_target_limits(target).queue_size;
+
+	if (number >= 0)
+		room -= (int64) mdb_batch_waiting(mdb_batch(number)) +
+			mdb_batch_reserved(mdb_batch(number));
+	return Max(room, 1);
+}
+
 /*
  * Enqueue what a target refused once more, and remove it from
  * mdbatch_rejected; returns how many entries that were.
@@ -89,7 +109,7 @@ mdbatch_retry(PG_FUNCTION_ARGS)
 
 	mdb_enqueue_begin("mdbatch_retry()");
 	mdb_rights_check_owner(relid);
-	entries = take_rejected(relid, &count);
+	entries = take_rejected(relid, room_for(relid), &count);
 	if (entries != NULL)
 		(void) mdb_put(relid, entries, MDB_ON_FULL_ERROR);
 	PG_RETURN_INT64(count);

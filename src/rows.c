@@ -54,6 +54,7 @@ mdb_rows_begin(Oid relid, int expected)
 	rows->relid = relid;
 	rows->resolved = target->resolved;
 	rows->row = describe(target);
+	rows->columns = CreateTupleDescCopy(target->row);
 	rows->nkeys = target->definition->nkeys;
 	rows->version = mdb_definition_version(target->definition);
 	rows->allocated = Max(expected, 1);
@@ -91,24 +92,27 @@ default_version(const MdbRows *rows)
 static void
 check_domains(const MdbRows *rows, const Datum *values)
 {
-	TupleDesc	columns = rows->target->row;
-
 	for (int i = 0; i < rows->nkeys + (rows->version >= 0 ? 1 : 0); i++)
 	{
-		Oid			type = TupleDescAttr(columns, i)->atttypid;
+		Oid			type = TupleDescAttr(rows->columns, i)->atttypid;
 
 		if (type != TupleDescAttr(rows->row, i)->atttypid)
 			domain_check(values[i], false, type, NULL, NULL);
 	}
 }
 
-/* Add an entry; the values must live as long as the call. */
+/*
+ * Add an entry; the values must live as long as the call.  If code that ran
+ * meanwhile has altered the target, it does not matter what becomes of it.
+ */
 void
 mdb_rows_push(MdbRows *rows, const Datum *values, const bool *isnull)
 {
 	int			n = rows->row->natts;
 	Datum	   *to;
 
+	if (rows->target->resolved != rows->resolved)
+		return;
 	if (rows->count == rows->allocated)
 	{
 		rows->allocated *= 2;

@@ -65,7 +65,8 @@ typedef struct SavedBatch
 	uint32		ndefinitions;
 	int			own_batch_size;
 	int64		own_interval;
-	char		target[sizeof(((MdbBatch *) 0)->target) + 3];
+	bool		detached;
+	char		target[sizeof(((MdbBatch *) 0)->target) + 2];
 } SavedBatch;
 
 typedef struct SavedDefinition
@@ -183,6 +184,7 @@ put_batch(Stream *stream, const MdbBatch *batch)
 	saved.relid = batch->relid;
 	saved.own_batch_size = batch->own_batch_size;
 	saved.own_interval = batch->own_interval;
+	saved.detached = batch->detached;
 	strlcpy(saved.target, batch->target, sizeof(batch->target));
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
 		 ref = mdb_define_head(ref)->newer)
@@ -236,7 +238,9 @@ save_at_exit(int code, Datum arg)
 
 	for (int i = 0; i < mdb_max_batches; i++)
 		worth |= is_worth_saving(mdb_batch(i));
-	if (code != 0 || !worth || !read_control(&header))
+	/* Whatever ended a standalone backend, it has shut down like a server. */
+	if ((code != 0 && IsPostmasterEnvironment) || !worth ||
+		!read_control(&header))
 		return;
 	if (write_file(&header, &count) &&
 		durable_rename(SAVE_TEMPORARY, SAVE_FILE, LOG) == 0)
@@ -327,7 +331,7 @@ does_not_fit(void)
 	ereport(FATAL,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("pending entries of file \"%s\" do not fit", SAVE_FILE),
-			 errhint("Set \"mdbatch.memory\" and \"mdbatch.max_batches\" to what they were when the server was stopped, or more.")));
+			 errhint("Set \"mdbatch.memory\" and \"mdbatch.max_batches\" to what they were when the server was stopped.")));
 }
 
 static void
@@ -386,6 +390,7 @@ load_batch(Stream *stream)
 	}
 	mdb_batch(number)->own_batch_size = saved.own_batch_size;
 	mdb_batch(number)->own_interval = saved.own_interval;
+	mdb_batch(number)->detached = saved.detached;
 	mdb_batch(number)->nonempty_since = 0;	/* due at once */
 	return count;
 }

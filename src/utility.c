@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -47,7 +48,20 @@ find_option(List *options, const char *name)
 }
 
 static bool
-may_create_databases(void)
+is_template(Oid dboid)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	bool		result = HeapTupleIsValid(tuple) &&
+	((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
+}
+
+/* May the current role copy the database (as CREATE DATABASE sees it)? */
+static bool
+may_copy(Oid dboid)
 {
 	HeapTuple	tuple;
 	bool		may;
@@ -56,7 +70,8 @@ may_create_databases(void)
 		return true;
 	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
 	may = HeapTupleIsValid(tuple) &&
-		((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb &&
+		(is_template(dboid) || mdb_owns_database(dboid));
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);
 	return may;
@@ -99,7 +114,7 @@ stop_worker_for(Node *command)
 
 	if (!OidIsValid(dboid))
 		return;
-	if (copied ? may_create_databases() : mdb_owns_database(dboid))
+	if (copied ? may_copy(dboid) : mdb_owns_database(dboid))
 		mdb_drop_hold_database(dboid);
 }
 
@@ -109,7 +124,10 @@ before_utility(PlannedStmt *statement, const char *query_string,
 			   ParamListInfo params, QueryEnvironment *environment,
 			   DestReceiver *receiver, QueryCompletion *completion)
 {
-	stop_worker_for(statement->utilityStmt);
+	/* In a function or a transaction block such a command fails anyway. */
+	if (!IsA(statement->utilityStmt, CreatedbStmt) ||
+		(context == PROCESS_UTILITY_TOPLEVEL && !IsTransactionBlock()))
+		stop_worker_for(statement->utilityStmt);
 	if (next_hook != NULL)
 		next_hook(statement, query_string, read_only_tree, context, params,
 				  environment, receiver, completion);

@@ -160,6 +160,7 @@ is_left(int number, int64 until)
 
 	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
 	left = mdb_batch(number)->dboid == MyDatabaseId &&
+		!mdb_batch(number)->gone &&
 		mdb_batch_oldest_ready(mdb_batch(number)) <= until;
 	LWLockRelease(mdb_batch_lock(number));
 	return left;
