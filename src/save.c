@@ -202,6 +202,8 @@ write_file(SaveHeader *header, uint64 *count)
 {
 	Stream		stream = {0};
 
+	/* What was left by a kill may have other permissions. */
+	(void) unlink(SAVE_TEMPORARY);
 	stream.file = AllocateFile(SAVE_TEMPORARY, PG_BINARY_W);
 	if (stream.file == NULL)
 		return false;
@@ -242,15 +244,17 @@ save_at_exit(int code, Datum arg)
 	if ((code != 0 && IsPostmasterEnvironment) || !worth ||
 		!read_control(&header))
 		return;
+	errno = 0;
 	if (write_file(&header, &count) &&
 		durable_rename(SAVE_TEMPORARY, SAVE_FILE, LOG) == 0)
 	{
 		ereport(LOG,
-				(errmsg("saved " UINT64_FORMAT " pending entries of %u tables",
-						count, header.nbatches)));
+				(errmsg_plural("saved " UINT64_FORMAT " pending entry",
+							   "saved " UINT64_FORMAT " pending entries",
+							   (unsigned long) count, count)));
 		return;
 	}
-	ereport(LOG,
+	ereport(WARNING,
 			(errcode_for_file_access(),
 			 errmsg("could not save pending entries to file \"%s\": %m",
 					SAVE_FILE),
@@ -273,9 +277,15 @@ static void
 set_aside(const char *what, const char *detail)
 {
 	char		name[MAXPGPATH];
+	time_t		now = time(NULL);
+	struct stat status;
 
-	snprintf(name, sizeof(name), "%s.%s.%lld", SAVE_FILE, what,
-			 (long long) time(NULL));
+	/* Never over another one. */
+	do
+	{
+		snprintf(name, sizeof(name), "%s.%s.%lld", SAVE_FILE, what,
+				 (long long) now++);
+	} while (stat(name, &status) == 0);
 	if (durable_rename(SAVE_FILE, name, LOG) != 0)
 		ereport(FATAL,
 				(errmsg("could not set aside file \"%s\"", SAVE_FILE)));
@@ -391,7 +401,7 @@ load_batch(Stream *stream)
 	mdb_batch(number)->own_batch_size = saved.own_batch_size;
 	mdb_batch(number)->own_interval = saved.own_interval;
 	mdb_batch(number)->detached = saved.detached;
-	mdb_batch(number)->nonempty_since = 0;	/* due at once */
+	mdb_batch(number)->requested = mdb_batch(number)->last_arrival + 1;
 	return count;
 }
 
@@ -427,8 +437,9 @@ load(void)
 		for (uint32 i = 0; i < header.nbatches; i++)
 			count += load_batch(&stream);
 		ereport(LOG,
-				(errmsg("loaded " UINT64_FORMAT " pending entries of %u tables",
-						count, header.nbatches)));
+				(errmsg_plural("loaded " UINT64_FORMAT " pending entry",
+							   "loaded " UINT64_FORMAT " pending entries",
+							   (unsigned long) count, count)));
 	}
 	FreeFile(stream.file);
 }
@@ -440,6 +451,7 @@ load(void)
 void
 mdb_save_attach(void)
 {
+	(void) unlink(SAVE_TEMPORARY);
 	load();
 	on_shmem_exit(save_at_exit, (Datum) 0);
 }
