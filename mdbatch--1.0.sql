@@ -232,14 +232,17 @@ SELECT r.oid::pg_catalog.regclass AS target,
 	coalesce((l.t OPERATOR(pg_catalog.->>) 'metadata')::pg_catalog.bool, false) AS metadata,
 	(SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4)
 	 FROM columns c
-	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'key') AS key,
+	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid
+	   AND (c.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0) AS key,
 	(SELECT c.attname
 	 FROM columns c
-	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'version'
+	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid
+	   AND (c.c OPERATOR(pg_catalog.->>) 'version')::pg_catalog.bool
 	 ORDER BY c.attname LIMIT 1) AS version,
 	coalesce((SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4)
 	 FROM columns c
-	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'column'),
+	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid
+	   AND (c.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0),
 		'{}') AS columns,
 	coalesce((SELECT pg_catalog.jsonb_object_agg(c.attname, c.c OPERATOR(pg_catalog.->) 'merge')
 	 FROM columns c
@@ -250,7 +253,8 @@ SELECT r.oid::pg_catalog.regclass AS target,
 	CASE WHEN l.t OPERATOR(pg_catalog.?) 'channel' THEN
 		(SELECT c.attname
 		 FROM columns c
-		 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'notify'
+		 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid
+		   AND (c.c OPERATOR(pg_catalog.->>) 'notify')::pg_catalog.bool
 		 ORDER BY c.attname LIMIT 1)
 	END AS notify,
 	(l.t OPERATOR(pg_catalog.->>) 'batch_size')::pg_catalog.int4 AS batch_size,

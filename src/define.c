@@ -33,15 +33,26 @@ mdb_define_read(MdbRef ref)
 	return definition;
 }
 
-/* The definition whose entries are flushed next, under the batch's lock. */
+/*
+ * The definition whose entries are flushed next, under the batch's lock; none
+ * if none may be now.  Where no version tells which of two entries of a key is
+ * newer, nothing overtakes an older definition's entries, deferred ones
+ * included.
+ */
 MdbRef
 mdb_define_next(const MdbBatch *batch)
 {
-	MdbRef		ref = batch->oldest;
+	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
+		 ref = mdb_define_head(ref)->newer)
+	{
+		const MdbDefinitionHead *head = mdb_define_head(ref);
 
-	while (ref != MDB_NO_REF && mdb_define_head(ref)->ready.first == MDB_NO_REF)
-		ref = mdb_define_head(ref)->newer;
-	return ref;
+		if (head->ready.first != MDB_NO_REF)
+			return ref;
+		if (head->deferred.first != MDB_NO_REF && !head->has_version)
+			break;
+	}
+	return MDB_NO_REF;
 }
 
 /*
@@ -109,6 +120,7 @@ make_definition(MdbBatch *batch, const MdbDefinition *definition, uint32 nbytes)
 		return MDB_NO_REF;
 	head = mdb_define_head(ref);
 	head->nbytes = nbytes;
+	head->has_version = definition->has_version;
 	head->own_batch_size = definition->batch_size;
 	head->own_interval = definition->flush_interval;
 	head->newer = MDB_NO_REF;

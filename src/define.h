@@ -14,6 +14,7 @@ typedef struct MdbDefinitionHead
 
 	/* Set when made, then read-only. */
 	uint32		nbytes;
+	bool		has_version;
 	int			own_batch_size; /* 0: the setting's */
 	int64		own_interval;	/* us; 0: the setting's */
 

@@ -105,19 +105,24 @@ has_batch(Oid relid)
 static void
 stop_worker(Oid dboid)
 {
-	pid_t		pid;
-
 	holding = true;
-	pid = mdb_roster_hold(dboid);
-	if (pid != 0)
-		(void) kill(pid, SIGTERM);
-
-	/*
-	 * It waits for nothing that we have: a flush is cut short, none follows.
-	 * Its end sets no latch of ours, so look every 10 ms.
-	 */
-	while (mdb_roster_is_busy(dboid))
+	for (int i = 0;; i++)
 	{
+		/* Each second, as code of a target can resist the first time. */
+		if (i % 100 == 0)
+		{
+			pid_t		pid = mdb_roster_hold(dboid);
+
+			if (pid != 0)
+				(void) kill(pid, SIGTERM);
+		}
+		if (!mdb_roster_is_busy(dboid))
+			break;
+
+		/*
+		 * It waits for nothing that we have: a flush is cut short, none
+		 * follows.  Its end sets no latch of ours, so look every 10 ms.
+		 */
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 10, PG_WAIT_EXTENSION);

@@ -204,13 +204,28 @@ count_stepped(int nlocked, const MdbBlame *blame)
 		mdb_report_describe(&outcome.step, blame->step_error);
 }
 
+/* Write all but what others still have locked that was stepped over before. */
+static void
+write_plainly(MdbWriter *writer)
+{
+	static const MdbBlame nobody = {0};
+	int			n = flight.count;
+
+	if (mdb_flight_was_deferred(&flight))
+		n = mdb_step_over_locked(writer, flight.entries, flight.count, true);
+	if (n > 0)
+		mdb_write_entries(writer, flight.entries, n);
+	count_stepped(flight.count - n, &nobody);
+}
+
 /* Write what the target takes, and step over what is locked. */
 static MdbBlame *
 write_carefully(MdbWriter *writer)
 {
 	char		timeout[32];
 	bool		all = !mdb_flight_was_deferred(&flight);
-	int			n = mdb_step_over_locked(writer, flight.entries, flight.count);
+	int			n = mdb_step_over_locked(writer, flight.entries, flight.count,
+										 false);
 	MdbBlame   *blame;
 
 	/* Whatever else it has to wait for, it waits for often. */
@@ -236,10 +251,10 @@ write_flight(const MdbPlan *plan, Oid owner, bool carefully)
 	else
 	{
 		mdb_write_begin(&writer, plan, owner);
-		if (carefully || mdb_flight_was_deferred(&flight))
+		if (carefully)
 			blame = write_carefully(&writer);
 		else
-			mdb_write_entries(&writer, flight.entries, flight.count);
+			write_plainly(&writer);
 		mdb_write_end(&writer);
 		outcome.flushed = writer.written;
 		notify(plan->definition->channel, writer.announced);

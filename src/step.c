@@ -16,17 +16,29 @@
 #include "executor/spi.h"
 
 #include "flight.h"
+#include "isolate.h"
 #include "source.h"
 #include "statement.h"
 #include "step.h"
 
+/* Entries whose rows are looked for. */
+typedef struct Search
+{
+	const MdbWriter *writer;
+	MdbRef	   *entries;
+	int			count;
+	int		   *found;			/* rows that are there, less those that are free */
+} Search;
+
 /* Count, for each entry, the rows that a query finds. */
 static void
-find_rows(const MdbWriter *writer, const MdbRef *entries, int count,
-		  bool lock, int sign, int *found)
+find_rows(Search *search, bool lock, int sign)
 {
+	const MdbWriter *writer = search->writer;
+
 	/* Wide: only the keys matter here, not whether a sum fits. */
-	mdb_source_arm(writer->plan, entries, count, true, writer->owner);
+	mdb_source_arm(writer->plan, search->entries, search->count, true,
+				   writer->owner);
 	if (SPI_execute(mdb_statement_find(writer->plan, lock), false, 0) !=
 		SPI_OK_SELECT)
 		elog(ERROR, "unexpected result of a query");
@@ -38,31 +50,58 @@ find_rows(const MdbWriter *writer, const MdbRef *entries, int count,
 													SPI_tuptable->tupdesc, 1,
 													&isnull));
 
-		if (isnull || n < 1 || n > count)
+		if (isnull || n < 1 || n > search->count)
 			elog(ERROR, "unexpected result of a query");
-		found[n - 1] += sign;
+		search->found[n - 1] += sign;
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
 
+/* Lock first: a row that is deleted meanwhile is then not there. */
+static void
+find_locked(void *state)
+{
+	find_rows(state, true, -1);
+	find_rows(state, false, 1);
+}
+
 /*
- * Step over the entries whose rows are locked by others, and put the others
- * first, in their order.  Returns how many these are.
+ * Step over those of the entries whose rows are locked by others; only_again:
+ * of those that were stepped over before.  The entries that are left come
+ * first then, in their order; returns how many these are.
  */
 int
-mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries, int count)
+mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries, int count,
+					 bool only_again)
 {
-	int		   *found = palloc0(count * sizeof(int));
 	MdbRef	   *locked = palloc(count * sizeof(MdbRef));
+	Search		search = {0};
+	ErrorData  *error;
 	int			nlocked = 0;
+	int			looked_at = 0;
 	int			n = 0;
 
-	/* Look for all rows first: one that is deleted meanwhile is not locked. */
-	find_rows(writer, entries, count, false, 1, found);
-	find_rows(writer, entries, count, true, -1, found);
+	search.writer = writer;
+	search.entries = palloc(count * sizeof(MdbRef));
+	search.found = palloc0(count * sizeof(int));
+	for (int i = 0; i < count; i++)
+		if (!only_again || mdb_entry(entries[i])->deferrals > 0)
+			search.entries[search.count++] = entries[i];
+
+	/* A key may be none that the table can have; that is found out later. */
+	error = mdb_isolate_try(find_locked, &search, writer->context);
+	if (error != NULL)
+	{
+		if (!mdb_isolate_can_help(error->sqlerrcode))
+			ReThrowError(error);
+		return count;
+	}
 	for (int i = 0; i < count; i++)
 	{
-		if (found[i] > 0)
+		bool		looked = looked_at < search.count &&
+		search.entries[looked_at] == entries[i];
+
+		if (looked && search.found[looked_at++] > 0)
 			locked[nlocked++] = entries[i];
 		else
 			entries[n++] = entries[i];
@@ -72,7 +111,5 @@ mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries, int count)
 		entries[n + i] = locked[i];
 		mdb_flight_step_over(locked[i]);
 	}
-	pfree(found);
-	pfree(locked);
 	return n;
 }

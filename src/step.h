@@ -8,6 +8,6 @@
 #include "write.h"
 
 extern int	mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries,
-								 int count);
+								 int count, bool only_again);
 
 #endif							/* MDB_STEP_H */

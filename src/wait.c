@@ -31,6 +31,7 @@
 #include "utils/lsyscache.h"
 
 #include "compat.h"
+#include "define.h"
 #include "due.h"
 #include "flight.h"
 #include "hash.h"
@@ -336,7 +337,9 @@ look(const MdbBarrier *barrier, View *view)
 	view->done = mdb_batch_oldest(batch) >= barrier->arrival;
 	view->failed = batch->nfailures != barrier->nfailures;
 	stepped = batch->nsteps != barrier->nsteps;
-	view->stepped = stepped && mdb_batch_oldest_ready(batch) >= barrier->arrival;
+	view->stepped = stepped &&
+		(mdb_batch_oldest_ready(batch) >= barrier->arrival ||
+		 (batch->in_flight == 0 && mdb_define_next(batch) == MDB_NO_REF));
 	view->nrejected = batch->nrejected - barrier->nrejected;
 	view->sqlstate = view->failed ? batch->counters.last_sqlstate :
 		batch->step_sqlstate;

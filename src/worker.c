@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "define.h"
 #include "due.h"
 #include "flush.h"
 #include "note.h"
@@ -41,15 +42,22 @@
 /* The longest that a last flush waits for a lock, ms. */
 #define SHUTDOWN_LOCK_TIMEOUT	1000
 
-/* SIGTERM: the flush that runs is cut short, once; then the last ones run. */
+/*
+ * SIGTERM: the flush that runs is cut short; then the last ones run.  Who
+ * insists ends the worker, if it is in a flush: code of a target can catch a
+ * cancel and go on.
+ */
 static void
 handle_stop(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	if (!ShutdownRequestPending && mdb_flush_is_running())
+	if (mdb_flush_is_running())
 	{
-		QueryCancelPending = true;
+		if (ShutdownRequestPending)
+			ProcDiePending = true;
+		else
+			QueryCancelPending = true;
 		InterruptPending = true;
 	}
 	ShutdownRequestPending = true;
@@ -161,6 +169,7 @@ is_left(int number, int64 until)
 	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
 	left = mdb_batch(number)->dboid == MyDatabaseId &&
 		!mdb_batch(number)->gone &&
+		mdb_define_next(mdb_batch(number)) != MDB_NO_REF &&
 		mdb_batch_oldest_ready(mdb_batch(number)) <= until;
 	LWLockRelease(mdb_batch_lock(number));
 	return left;
