@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include "storage/shmem.h"
+
 #include "locks.h"
 #include "settings.h"
 
@@ -27,6 +29,13 @@ typedef enum LockNumber
 
 static LWLockPadded *locks;
 
+/* Shared memory beside the tranche, bytes. */
+Size
+mdb_locks_shmem(void)
+{
+	return sizeof(LWLockPadded *);
+}
+
 /* Locks of the tranche "mdbatch". */
 int
 mdb_locks_count(void)
@@ -34,11 +43,20 @@ mdb_locks_count(void)
 	return FIRST_BATCH_LOCK + mdb_max_batches;
 }
 
-/* To be called when shared memory is there. */
+/*
+ * Find the locks; under AddinShmemInitLock.  Only who creates shared memory may
+ * ask for the tranche by its name; others find it here.
+ */
 void
 mdb_locks_attach(void)
 {
-	locks = GetNamedLWLockTranche("mdbatch");
+	LWLockPadded **found_locks;
+	bool		found;
+
+	found_locks = ShmemInitStruct("mdbatch locks", mdb_locks_shmem(), &found);
+	if (!found)
+		*found_locks = GetNamedLWLockTranche("mdbatch");
+	locks = *found_locks;
 }
 
 LWLock *

@@ -7,6 +7,7 @@
 
 #include "storage/lwlock.h"
 
+extern Size mdb_locks_shmem(void);
 extern int	mdb_locks_count(void);
 extern void mdb_locks_attach(void);
 extern LWLock *mdb_lock_control(void);

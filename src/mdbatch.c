@@ -42,6 +42,7 @@ request_shared_memory(void)
 {
 	if (next_request_hook != NULL)
 		next_request_hook();
+	RequestAddinShmemSpace(mdb_locks_shmem());
 	RequestAddinShmemSpace(mdb_pool_size());
 	RequestAddinShmemSpace(mdb_batch_shmem());
 	RequestAddinShmemSpace(mdb_note_size());

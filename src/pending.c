@@ -78,6 +78,7 @@ put_entries(ReturnSetInfo *rsinfo, Oid relid, int number, PutRow put)
 			values = palloc(definition->ncolumns * sizeof(Datum));
 			isnull = palloc(definition->ncolumns * sizeof(bool));
 		}
+		Assert(definition != NULL);
 		(void) mdb_entry_decode(entry->contents, entry->version, definition,
 								false, values, isnull);
 		put(rsinfo, definition, values, isnull, entry->in_flight);

@@ -209,7 +209,7 @@ push_row(MdbRows *rows, HeapTupleHeader header)
 	heap_deform_tuple(&tuple, desc, all, allnull);
 	for (int i = 0; i < n; i++)
 	{
-		int			at = rows->target->definition->columns[i].attnum - 1;
+		int			at = rows->definition->columns[i].attnum - 1;
 
 		values[i] = at < desc->natts ? all[at] : (Datum) 0;
 		isnull[i] = at < desc->natts ? allnull[at] : true;

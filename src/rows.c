@@ -55,6 +55,7 @@ mdb_rows_begin(Oid relid, int expected)
 	rows->resolved = target->resolved;
 	rows->row = describe(target);
 	rows->columns = CreateTupleDescCopy(target->row);
+	rows->definition = target->definition;	/* stays in this transaction */
 	rows->nkeys = target->definition->nkeys;
 	rows->version = mdb_definition_version(target->definition);
 	rows->allocated = Max(expected, 1);
@@ -102,8 +103,8 @@ check_domains(const MdbRows *rows, const Datum *values)
 }
 
 /*
- * Add an entry; the values must live as long as the call.  If code that ran
- * meanwhile has altered the target, it does not matter what becomes of it.
+ * Add an entry; the values must live as long as the call.  Code that ran
+ * meanwhile may have altered the target: nothing of that is looked at here.
  */
 void
 mdb_rows_push(MdbRows *rows, const Datum *values, const bool *isnull)
@@ -111,8 +112,6 @@ mdb_rows_push(MdbRows *rows, const Datum *values, const bool *isnull)
 	int			n = rows->row->natts;
 	Datum	   *to;
 
-	if (rows->target->resolved != rows->resolved)
-		return;
 	if (rows->count == rows->allocated)
 	{
 		rows->allocated *= 2;
@@ -143,7 +142,14 @@ mdb_rows_push(MdbRows *rows, const Datum *values, const bool *isnull)
 bool
 mdb_rows_are_current(const MdbRows *rows)
 {
-	return mdb_target_resolve(rows->relid)->resolved == rows->resolved;
+	const MdbTarget *target = mdb_target_resolve(rows->relid);
+
+	return target->resolved == rows->resolved ||
+		(mdb_definition_size(target->definition->ncolumns) ==
+		 mdb_definition_size(rows->definition->ncolumns) &&
+		 memcmp(target->definition, rows->definition,
+				mdb_definition_size(rows->definition->ncolumns)) == 0 &&
+		 equalTupleDescs(target->row, rows->columns));
 }
 
 /* The values of the next entry (MdbNext). */

@@ -14,6 +14,7 @@ typedef struct MdbRows
 	uint64		resolved;		/* when the values were made for it */
 	TupleDesc	row;			/* of an entry; keys and version without their
 								 * domains, which are checked at the end */
+	const MdbDefinition *definition;
 	TupleDesc	columns;		/* the same with all domains */
 	int			nkeys;
 	int			version;		/* its place; -1: none */

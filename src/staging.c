@@ -73,6 +73,7 @@ push_record(const Record *record)
 {
 	int		   *bucket = bucket_of(record->hash);
 
+	Assert(records != NULL && nrecords < max_records);
 	records[nrecords] = *record;
 	records[nrecords].previous = *bucket;
 	*bucket = nrecords++;

@@ -120,7 +120,7 @@ cached(Oid relid)
 	return target;
 }
 
-static void
+static void pg_attribute_noreturn()
 not_attached(Oid relid)
 {
 	ereport(ERROR,
@@ -223,8 +223,10 @@ mdb_target_resolve(Oid relid)
 	target = cached(relid);
 	while (!target->valid)
 	{
+		uint64		messages = SharedInvalidMessageCounter;
 		Relation	rel;
 
+		CHECK_FOR_INTERRUPTS();
 		LockRelationOid(relid, AccessShareLock);
 		rel = RelationIdGetRelation(relid);
 		if (rel == NULL)
@@ -245,6 +247,10 @@ mdb_target_resolve(Oid relid)
 		}
 		PG_END_TRY();
 		table_close(rel, AccessShareLock);
+
+		/* Good for this call, if what cleared it was no message. */
+		if (messages == SharedInvalidMessageCounter)
+			break;
 	}
 	return target;
 }
@@ -267,18 +273,24 @@ mdb_target_of_row(Oid type)
 }
 
 /* Which table is it now? */
-static void
+static Oid
 look_up_metadata(void)
 {
 	while (!OidIsValid(metadata_relid))
 	{
+		uint64		messages = SharedInvalidMessageCounter;
 		Oid			marked;
+		Oid			relid;
 
+		CHECK_FOR_INTERRUPTS();
 		default_relid = mdb_extension_metadata_table(false);
 		marked = mdb_labels_metadata_target();
-		metadata_relid = OidIsValid(marked) ? marked : default_relid;
+		relid = metadata_relid = OidIsValid(marked) ? marked : default_relid;
 		AcceptInvalidationMessages();
+		if (messages == SharedInvalidMessageCounter)
+			return relid;
 	}
+	return metadata_relid;
 }
 
 /* The target of mdbatch_add. */
@@ -290,19 +302,14 @@ mdb_target_metadata(void)
 	AcceptInvalidationMessages();
 	for (;;)
 	{
-		MdbTarget  *target;
-		Oid			relid;
-
-		look_up_metadata();
-		relid = metadata_relid;
-		target = mdb_target_resolve(relid);
+		Oid			relid = look_up_metadata();
+		MdbTarget  *target = mdb_target_resolve(relid);
 
 		/* It may have become another one while we waited for its table. */
 		if (target->definition->metadata)
 			return target;
 		if (metadata_relid == relid)
 			metadata_relid = InvalidOid;
-		CHECK_FOR_INTERRUPTS();
 	}
 }
 

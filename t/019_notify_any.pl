@@ -234,7 +234,7 @@ SQL
 my ($ret, $stdout, $stderr) =
   $node->psql($db, "SELECT mdbatch_flush('state')", on_error_stop => 1);
 isnt($ret, 0, 'the flush fails');
-like($stderr, qr/could not flush the batch of table public\.state/, 'and says so');
+like($stderr, qr/could not flush some entries of table public\.state/, 'and says so');
 my $before = decoded();
 sql('DROP TRIGGER fail ON state', "SELECT mdbatch_flush('state')");
 my $after = decoded();
