@@ -35,22 +35,29 @@ mdb_define_read(MdbRef ref)
 
 /*
  * The definition whose entries are flushed next, under the batch's lock; none
- * if none may be now.  Where no version tells which of two entries of a key is
- * newer, nothing overtakes an older definition's entries, deferred ones
- * included.
+ * if none may be now.  Unless the same version tells which of two entries of a
+ * key is newer, nothing overtakes an older definition's entries that wait for
+ * locked rows.  (What waits for another reason may never be written, so it
+ * holds up nothing.)
  */
 MdbRef
 mdb_define_next(const MdbBatch *batch)
 {
+	const MdbDefinitionHead *waiting = NULL;
+
 	for (MdbRef ref = batch->oldest; ref != MDB_NO_REF;
 		 ref = mdb_define_head(ref)->newer)
 	{
 		const MdbDefinitionHead *head = mdb_define_head(ref);
+		bool		may_overtake = waiting == NULL ||
+		(head->version != InvalidAttrNumber &&
+		 head->version == waiting->version);
 
 		if (head->ready.first != MDB_NO_REF)
-			return ref;
-		if (head->deferred.first != MDB_NO_REF && !head->has_version)
-			break;
+			return may_overtake ? ref : MDB_NO_REF;
+		if (head->nlocked > 0 &&
+			(waiting == NULL || !may_overtake))
+			waiting = head;
 	}
 	return MDB_NO_REF;
 }
@@ -120,7 +127,9 @@ make_definition(MdbBatch *batch, const MdbDefinition *definition, uint32 nbytes)
 		return MDB_NO_REF;
 	head = mdb_define_head(ref);
 	head->nbytes = nbytes;
-	head->has_version = definition->has_version;
+	head->version = definition->has_version ?
+		definition->columns[definition->nkeys].attnum : InvalidAttrNumber;
+	head->nlocked = 0;
 	head->own_batch_size = definition->batch_size;
 	head->own_interval = definition->flush_interval;
 	head->newer = MDB_NO_REF;

@@ -14,7 +14,7 @@ typedef struct MdbDefinitionHead
 
 	/* Set when made, then read-only. */
 	uint32		nbytes;
-	bool		has_version;
+	AttrNumber	version;		/* its column; InvalidAttrNumber: none */
 	int			own_batch_size; /* 0: the setting's */
 	int64		own_interval;	/* us; 0: the setting's */
 
@@ -22,6 +22,7 @@ typedef struct MdbDefinitionHead
 	MdbRef		newer;			/* the next of the batch's definitions */
 	MdbList		ready;			/* its waiting entries, in flush order */
 	MdbList		deferred;		/* those that wait for their own retry */
+	uint32		nlocked;		/* of the deferred, those whose rows were locked */
 	uint32		nentries;		/* waiting and in flight */
 } MdbDefinitionHead;
 

@@ -74,7 +74,7 @@ mdb_batch_due(const MdbBatch *batch, TimestampTz now)
 	if (batch->gone)
 		due.at = now;
 	else if (mdb_define_next(batch) == MDB_NO_REF)
-		due.at = batch->next_retry;
+		due.at = Max(batch->next_retry, batch->retry_at);
 	else if (batch->retry_at == 0 &&
 			 mdb_batch_ready(batch) >= (uint32) limits.batch_size)
 	{

@@ -222,6 +222,7 @@ fill_head(MdbEntry *entry, const MdbEntryShape *shape, uint16 batch,
 	entry->arrival = 0;
 	entry->retry_at = 0;
 	entry->deferrals = 0;
+	entry->locked = false;
 }
 
 /*

@@ -46,7 +46,8 @@ typedef struct MdbEntry
 	int64		arrival;		/* of the key, us since 2000, unique in a batch */
 	uint32		retry_at;		/* s since 2000, when deferred; else 0 */
 	uint16		deferrals;		/* in a row */
-	uint16		pad;
+	bool		locked;			/* the row was, when it was deferred */
+	uint8		pad;
 } MdbEntry;
 
 StaticAssertDecl(sizeof(MdbEntry) <= MDB_HEAD_SIZE, "entry header too large");

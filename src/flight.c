@@ -62,6 +62,7 @@ wake_deferred(MdbBatch *batch, TimestampTz now)
 			mdb_order_insert(&head->ready, ref, hint);
 			hint = ref;
 			entry->retry_at = 0;
+			head->nlocked -= entry->locked;
 			batch->ndeferred--;
 		}
 	}
@@ -80,10 +81,11 @@ mdb_flight_wake_all(MdbBatch *batch)
  * deferred, twice as long each time.
  */
 void
-mdb_flight_step_over(MdbRef ref)
+mdb_flight_step_over(MdbRef ref, bool locked)
 {
 	MdbEntry   *entry = mdb_entry(ref);
 
+	entry->locked = locked;
 	if (entry->deferrals < PG_UINT16_MAX)
 		entry->deferrals++;
 	entry->retry_at = (GetCurrentTimestamp() +
@@ -226,6 +228,7 @@ link_again(MdbBatch *batch, MdbRef ref, bool deferred)
 	if (deferred)
 	{
 		mdb_order_insert_late(&definition->deferred, ref);
+		definition->nlocked += entry->locked;
 		batch->ndeferred++;
 		batch->next_retry = Min(batch->next_retry, retry_time(entry));
 		return;

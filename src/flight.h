@@ -20,7 +20,7 @@ typedef struct MdbFlight
 
 extern void mdb_flight_detach(int number, MdbFlight *flight, int max);
 extern bool mdb_flight_was_deferred(const MdbFlight *flight);
-extern void mdb_flight_step_over(MdbRef ref);
+extern void mdb_flight_step_over(MdbRef ref, bool locked);
 extern void mdb_flight_finish(MdbFlight *flight, const MdbOutcome *outcome);
 extern void mdb_flight_put_back(const MdbFlight *flight,
 								const MdbFailure *failure);

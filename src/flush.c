@@ -59,6 +59,7 @@ static MdbFlight flight;
 static MdbOutcome outcome;
 static MdbFailure *failure;		/* NULL: interrupted, which is no failure */
 static MdbFailure failure_data;
+static TimestampTz end_until;	/* the flush's timeout */
 static TimestampTz isolate_until;	/* then what is not tried is stepped over */
 static bool writing;			/* the target is locked, no entry refused yet */
 static bool refused;			/* by the target, perhaps for a single entry */
@@ -162,33 +163,6 @@ notify(const char *channel, MdbValueSet *set)
 							  set->values[i].count);
 }
 
-/* Keep what the target refuses, and count it. */
-static void
-reject(const MdbPlan *plan, Oid owner, const MdbBlame *blame)
-{
-	const char *constraint;
-
-	mdb_reject_store(plan, owner, blame);
-	outcome.rejections = palloc0(blame->count * sizeof(MdbRejection));
-	for (int i = 0; i < blame->count; i++)
-	{
-		MdbRejection *rejection = &outcome.rejections[i];
-		const char *message = blame->errors[i]->message;
-
-		rejection->hash = mdb_entry(blame->entries[i])->hash;
-		rejection->sqlstate = blame->errors[i]->sqlerrcode;
-		rejection->until = flight.until;
-		strlcpy(rejection->message, message,
-				pg_mbcliplen(message, strlen(message),
-							 sizeof(rejection->message) - 1) + 1);
-	}
-	outcome.nrejected = blame->count;
-	outcome.last_rejected = outcome.rejections[blame->count - 1].sqlstate;
-	constraint = blame->errors[blame->count - 1]->constraint_name;
-	if (constraint != NULL)
-		strlcpy(outcome.constraint, constraint, NAMEDATALEN);
-}
-
 /* The entries that were stepped over, for the books. */
 static void
 count_stepped(int nlocked, const MdbBlame *blame)
@@ -223,7 +197,7 @@ static MdbBlame *
 write_carefully(MdbWriter *writer)
 {
 	char		timeout[32];
-	bool		all = !mdb_flight_was_deferred(&flight);
+	bool		fresh = !mdb_flight_was_deferred(&flight);
 	int			n = mdb_step_over_locked(writer, flight.entries, flight.count,
 										 false);
 	MdbBlame   *blame;
@@ -232,8 +206,12 @@ write_carefully(MdbWriter *writer)
 	snprintf(timeout, sizeof(timeout), "%d", Max(LockTimeout / 10, 1));
 	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	blame = mdb_isolate(writer, flight.entries, n, all && n == flight.count,
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	enable_timeout_at(STATEMENT_TIMEOUT, isolate_until);
+	blame = mdb_isolate(writer, flight.entries, n, flight.count, fresh,
 						isolate_until);
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	enable_timeout_at(STATEMENT_TIMEOUT, end_until);
 	count_stepped(flight.count - n, blame);
 	return blame;
 }
@@ -260,7 +238,10 @@ write_flight(const MdbPlan *plan, Oid owner, bool carefully)
 		notify(plan->definition->channel, writer.announced);
 	}
 	if (blame != NULL && blame->count > 0)
-		reject(plan, owner, blame);
+	{
+		mdb_reject_store(plan, owner, blame);
+		mdb_reject_count(blame, flight.until, &outcome);
+	}
 }
 
 /* The owner of the target, locked for writing; InvalidOid if it is gone. */
@@ -318,8 +299,11 @@ take_off(int number, MdbReason reason)
 static void
 start_timeouts(int timeout)
 {
-	isolate_until = GetCurrentTimestamp() + timeout * INT64CONST(1000) / 4 * 3;
-	enable_timeout_after(STATEMENT_TIMEOUT, timeout);
+	TimestampTz now = GetCurrentTimestamp();
+
+	isolate_until = now + timeout * INT64CONST(1000) / 4 * 3;
+	end_until = now + timeout * INT64CONST(1000);
+	enable_timeout_at(STATEMENT_TIMEOUT, end_until);
 	enable_timeout_after(hard_timeout, timeout + HARD_TIMEOUT);
 }
 

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "postmaster/interrupt.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -26,12 +27,15 @@
 #include "isolate.h"
 #include "source.h"
 
+#define MIN_LOCK_TIMEOUT	10	/* ms */
+
 typedef struct Isolation
 {
 	MdbWriter  *writer;
 	MdbBlame   *blame;
 
 	TimestampTz deadline;		/* what is not tried until then is stepped over */
+	int			taken;			/* entries that the target took */
 	bool		same_step;		/* all that are stepped over met one error */
 	int			step_sqlstate;
 
@@ -136,7 +140,8 @@ step_over(Isolation *isolation, const MdbRef *entries, int count,
 	MdbBlame   *blame = isolation->blame;
 
 	for (int i = 0; i < count; i++)
-		mdb_flight_step_over(entries[i]);
+		mdb_flight_step_over(entries[i],
+							 error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
 	isolation->same_step &= blame->nstepped == 0 ||
 		error->sqlerrcode == isolation->step_sqlstate;
 	isolation->step_sqlstate = error->sqlerrcode;
@@ -152,10 +157,20 @@ out_of_time(const Isolation *isolation)
 	ErrorData  *error = MemoryContextAllocZero(isolation->writer->context,
 											   sizeof(ErrorData));
 
+	error->elevel = ERROR;
 	error->sqlerrcode = ERRCODE_QUERY_CANCELED;
 	error->message = MemoryContextStrdup(isolation->writer->context,
 										 "there was no time left to find the entries to blame");
 	return error;
+}
+
+/* Was it the deadline that ended a statement, and nobody else? */
+static bool
+is_out_of_time(const Isolation *isolation, const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		!ShutdownRequestPending &&
+		GetCurrentTimestamp() >= isolation->deadline;
 }
 
 /* Others have locked what cannot be seen; there may be more of that. */
@@ -164,7 +179,10 @@ shorten_lock_timeout(void)
 {
 	char		timeout[32];
 
-	snprintf(timeout, sizeof(timeout), "%d", Max(LockTimeout / 4, 1));
+	if (LockTimeout <= MIN_LOCK_TIMEOUT)
+		return;
+	snprintf(timeout, sizeof(timeout), "%d",
+			 Max(LockTimeout / 4, MIN_LOCK_TIMEOUT));
 	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 }
@@ -184,11 +202,17 @@ isolate(Isolation *isolation, const MdbRef *entries, int count)
 	isolation->count = count;
 	error = mdb_isolate_try(write_some, isolation, isolation->writer->context);
 	if (error == NULL)
+	{
+		isolation->taken += count;
 		return;
+	}
+	if (is_out_of_time(isolation, error))
+	{
+		step_over(isolation, entries, count, error);
+		return;
+	}
 	if (!mdb_isolate_can_help(error->sqlerrcode))
 		ReThrowError(error);
-	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		shorten_lock_timeout();
 	if (count > 1)
 	{
 		FreeErrorData(error);
@@ -202,26 +226,27 @@ isolate(Isolation *isolation, const MdbRef *entries, int count)
 		blame->errors[blame->count++] = error;
 	}
 	else
+	{
 		step_over(isolation, entries, 1, error);
+		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			shorten_lock_timeout();
+	}
 }
 
 /*
- * If every entry of several met the same error that a trigger raised, it is
- * the trigger that is broken.  If every entry met another error that is not
- * about its data, that is no more about entries.
+ * If every entry that was tried, of several, met the same error that a trigger
+ * raised, it is the trigger that is broken: none is to blame.
  */
 static void
-check_all(const Isolation *isolation, int count)
+check_trigger(const Isolation *isolation)
 {
 	const MdbBlame *blame = isolation->blame;
 	int			sqlstate = blame->count > 0 ? blame->errors[0]->sqlerrcode : 0;
 
-	if (blame->nstepped == count && isolation->same_step)
-		ReThrowError(blame->step_error);
-	if (count < 2 || blame->count < count ||
+	if (isolation->taken > 0 ||
 		ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_PLPGSQL_ERROR)
 		return;
-	for (int i = 1; i < count; i++)
+	for (int i = 1; i < blame->count; i++)
 		if (blame->errors[i]->sqlerrcode != sqlstate)
 			return;
 	ReThrowError(blame->errors[0]);
@@ -229,12 +254,13 @@ check_all(const Isolation *isolation, int count)
 
 /*
  * Write those entries that the target takes until the deadline, and say which
- * it refuses for good or for now.  ERROR if something else is wrong; if these
- * are all that the flush is about, that is also so if all meet the same error.
+ * it refuses for good or for now.  ERROR if something else is wrong.  They are
+ * of a flight of so many; if all of them are fresh, and meet the same error,
+ * that is no more about entries, either.
  */
 MdbBlame *
-mdb_isolate(MdbWriter *writer, const MdbRef *entries, int count, bool all,
-			TimestampTz deadline)
+mdb_isolate(MdbWriter *writer, const MdbRef *entries, int count,
+			int flight_count, bool fresh, TimestampTz deadline)
 {
 	MdbBlame   *blame = make_blame(writer->context, count);
 	Isolation	isolation = {0};
@@ -243,10 +269,18 @@ mdb_isolate(MdbWriter *writer, const MdbRef *entries, int count, bool all,
 	isolation.blame = blame;
 	isolation.deadline = deadline;
 	isolation.same_step = true;
-	if (count > 0)
+	if (count > 1 && count == flight_count)
+	{
+		/* The whole has just failed. */
+		isolate(&isolation, entries, count / 2);
+		isolate(&isolation, entries + count / 2, count - count / 2);
+	}
+	else if (count > 0)
 		isolate(&isolation, entries, count);
-	if (count > 0 && all)
-		check_all(&isolation, count);
+	if (flight_count > 1)
+		check_trigger(&isolation);
+	if (fresh && blame->nstepped == flight_count && isolation.same_step)
+		ReThrowError(blame->step_error);
 	return blame;
 }
 
@@ -258,6 +292,7 @@ mdb_isolate_blame_all(const MdbRef *entries, int count, int sqlstate,
 	MdbBlame   *blame = make_blame(CurrentMemoryContext, count);
 	ErrorData  *error = palloc0(sizeof(ErrorData));
 
+	error->elevel = ERROR;
 	error->sqlerrcode = sqlstate;
 	error->message = pstrdup(message);
 	blame->count = count;

@@ -23,7 +23,8 @@ extern bool mdb_isolate_can_help(int sqlstate);
 extern ErrorData *mdb_isolate_try(void (*work) (void *state), void *state,
 								  MemoryContext context);
 extern MdbBlame *mdb_isolate(MdbWriter *writer, const MdbRef *entries,
-							 int count, bool all, TimestampTz deadline);
+							 int count, int flight_count, bool fresh,
+							 TimestampTz deadline);
 extern MdbBlame *mdb_isolate_blame_all(const MdbRef *entries, int count,
 									   int sqlstate, const char *message);
 

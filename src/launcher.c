@@ -64,6 +64,7 @@ database(Oid dboid)
 		db->not_before = 0;
 		db->delay = FIRST_DELAY;
 		db->no_slot = false;
+		db->is_held = false;
 		db->due = DT_NOEND;
 		db->place = -1;
 		db->handle = NULL;

@@ -17,6 +17,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/jsonb.h"
@@ -270,4 +271,30 @@ mdb_reject_store(const MdbPlan *plan, Oid owner, const MdbBlame *blame)
 	render_all(&rendering, blame->count);
 	store_all(&rendering, blame);
 	SPI_finish();
+}
+
+/* What the books and those who wait are told of them; palloc'd. */
+void
+mdb_reject_count(const MdbBlame *blame, int64 until, MdbOutcome *outcome)
+{
+	const char *constraint;
+
+	outcome->rejections = palloc0(blame->count * sizeof(MdbRejection));
+	for (int i = 0; i < blame->count; i++)
+	{
+		MdbRejection *rejection = &outcome->rejections[i];
+		const char *message = blame->errors[i]->message;
+
+		rejection->hash = mdb_entry(blame->entries[i])->hash;
+		rejection->sqlstate = blame->errors[i]->sqlerrcode;
+		rejection->until = until;
+		strlcpy(rejection->message, message,
+				pg_mbcliplen(message, strlen(message),
+							 sizeof(rejection->message) - 1) + 1);
+	}
+	outcome->nrejected = blame->count;
+	outcome->last_rejected = outcome->rejections[blame->count - 1].sqlstate;
+	constraint = blame->errors[blame->count - 1]->constraint_name;
+	if (constraint != NULL)
+		strlcpy(outcome->constraint, constraint, NAMEDATALEN);
 }

@@ -5,6 +5,7 @@
 #ifndef MDB_REJECT_H
 #define MDB_REJECT_H
 
+#include "books.h"
 #include "isolate.h"
 
 /* The field of an entry that is kept as its bytes. */
@@ -14,5 +15,7 @@ extern const char *mdb_reject_table_name(void);
 extern Oid	mdb_reject_table_owner(void);
 extern void mdb_reject_store(const MdbPlan *plan, Oid owner,
 							 const MdbBlame *blame);
+extern void mdb_reject_count(const MdbBlame *blame, int64 until,
+							 MdbOutcome *outcome);
 
 #endif							/* MDB_REJECT_H */

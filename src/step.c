@@ -109,7 +109,7 @@ mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries, int count,
 	for (int i = 0; i < nlocked; i++)
 	{
 		entries[n + i] = locked[i];
-		mdb_flight_step_over(locked[i]);
+		mdb_flight_step_over(locked[i], true);
 	}
 	return n;
 }

@@ -332,14 +332,15 @@ look(const MdbBarrier *barrier, View *view)
 	MdbBatch   *batch = mdb_batch(barrier->batch);
 	bool		deferred;
 	bool		stepped;
+	bool		blocked;
 
 	LWLockAcquire(mdb_batch_lock(barrier->batch), LW_SHARED);
 	view->done = mdb_batch_oldest(batch) >= barrier->arrival;
 	view->failed = batch->nfailures != barrier->nfailures;
 	stepped = batch->nsteps != barrier->nsteps;
+	blocked = batch->in_flight == 0 && mdb_define_next(batch) == MDB_NO_REF;
 	view->stepped = stepped &&
-		(mdb_batch_oldest_ready(batch) >= barrier->arrival ||
-		 (batch->in_flight == 0 && mdb_define_next(batch) == MDB_NO_REF));
+		(mdb_batch_oldest_ready(batch) >= barrier->arrival || blocked);
 	view->nrejected = batch->nrejected - barrier->nrejected;
 	view->sqlstate = view->failed ? batch->counters.last_sqlstate :
 		batch->step_sqlstate;
@@ -349,7 +350,7 @@ look(const MdbBarrier *barrier, View *view)
 	if (!view->done && barrier->watched != NULL)
 	{
 		view->done = !are_pending(barrier, &deferred);
-		view->stepped = stepped && deferred;
+		view->stepped = stepped && (deferred || blocked);
 	}
 }
 

@@ -251,7 +251,7 @@ foreach my $database (@databases)
 {
 	$node->safe_psql($database, 'SELECT mdbatch_flush()');
 	is( $node->safe_psql(
-			$database, "SELECT sum(pending), sum(in_flight), sum(reserved)
+			$database, "SELECT coalesce(sum(pending), 0), coalesce(sum(in_flight), 0), coalesce(sum(reserved), 0)
 			 FROM mdbatch_stat WHERE datname = '$database'"),
 		'0|0|0', "$database: nothing waits after a flush");
 
