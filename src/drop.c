@@ -34,6 +34,7 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "batch.h"
 #include "compat.h"
@@ -105,16 +106,21 @@ has_batch(Oid relid)
 static void
 stop_worker(Oid dboid)
 {
+	TimestampTz signal_at = 0;
+
 	holding = true;
-	for (int i = 0;; i++)
+	for (;;)
 	{
+		TimestampTz now = GetCurrentTimestamp();
+
 		/* Each second, as code of a target can resist the first time. */
-		if (i % 100 == 0)
+		if (now >= signal_at)
 		{
 			pid_t		pid = mdb_roster_hold(dboid);
 
 			if (pid != 0)
 				(void) kill(pid, SIGTERM);
+			signal_at = now + USECS_PER_SEC;
 		}
 		if (!mdb_roster_is_busy(dboid))
 			break;

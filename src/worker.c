@@ -42,22 +42,32 @@
 /* The longest that a last flush waits for a lock, ms. */
 #define SHUTDOWN_LOCK_TIMEOUT	1000
 
+/* A signal to stop that comes so much later than the first means it, us. */
+#define INSIST_AFTER	(USECS_PER_SEC / 2)
+
 /*
  * SIGTERM: the flush that runs is cut short; then the last ones run.  Who
  * insists ends the worker, if it is in a flush: code of a target can catch a
- * cancel and go on.
+ * cancel and go on.  (The postmaster signals a process and its group, so two
+ * at once are one.)
  */
 static void
 handle_stop(SIGNAL_ARGS)
 {
+	static TimestampTz first = 0;
 	int			save_errno = errno;
+	TimestampTz now = GetCurrentTimestamp();
 
-	if (mdb_flush_is_running())
+	if (!ShutdownRequestPending)
+		first = now;
+	if (mdb_flush_is_running() && !ShutdownRequestPending)
 	{
-		if (ShutdownRequestPending)
-			ProcDiePending = true;
-		else
-			QueryCancelPending = true;
+		QueryCancelPending = true;
+		InterruptPending = true;
+	}
+	else if (mdb_flush_is_running() && now - first >= INSIST_AFTER)
+	{
+		ProcDiePending = true;
 		InterruptPending = true;
 	}
 	ShutdownRequestPending = true;
