@@ -17,6 +17,24 @@
 
 #include "as_owner.h"
 
+/* Set something for the rest of the bracket. */
+void
+mdb_as_owner_set(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* The same, a time. */
+void
+mdb_as_owner_set_ms(const char *name, int ms)
+{
+	char		value[32];
+
+	snprintf(value, sizeof(value), "%d", ms);
+	mdb_as_owner_set(name, value);
+}
+
 /* What a target's code sees is the same whoever set what. */
 static void
 fix_settings(void)
@@ -32,8 +50,7 @@ fix_settings(void)
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_SUSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		mdb_as_owner_set(settings[i][0], settings[i][1]);
 }
 
 /* From here on we are the owner, restricted. */

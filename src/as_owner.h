@@ -13,6 +13,8 @@ typedef struct MdbAsOwner
 } MdbAsOwner;
 
 extern void mdb_as_owner_enter(MdbAsOwner *before, Oid owner);
+extern void mdb_as_owner_set(const char *name, const char *value);
+extern void mdb_as_owner_set_ms(const char *name, int ms);
 extern void mdb_as_owner_leave(const MdbAsOwner *before);
 
 #endif							/* MDB_AS_OWNER_H */

@@ -153,17 +153,6 @@ mdb_barrier_on_full(void)
 		MDB_ON_FULL_ERROR;
 }
 
-static uint64
-count_rejected(int number)
-{
-	uint64		nrejected;
-
-	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
-	nrejected = mdb_batch(number)->nrejected;
-	LWLockRelease(mdb_batch_lock(number));
-	return nrejected;
-}
-
 /* The text can quote values: it goes to the client alone, not to the log. */
 static void
 raise_rejection(const MdbBatch *batch, const MdbRejection *rejection,
@@ -265,10 +254,12 @@ void
 mdb_barrier_commit_and_wait(Oid relid)
 {
 	int			number = mdb_note_hold_target(MyDatabaseId, relid);
-	uint64		before = number < 0 ? 0 : count_rejected(number);
+	uint64		before = 0;
 	MdbWatched *watched;
 	int			n;
 
+	if (number >= 0)
+		before = mdb_batch_count(number, &mdb_batch(number)->nrejected);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	watched = mdb_staging_watch(&n);
 	SPI_commit();

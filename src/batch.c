@@ -100,6 +100,18 @@ mdb_batch(int number)
 	return &batches[number];
 }
 
+/* What one of a batch's counters says, under its lock. */
+uint64
+mdb_batch_count(int number, const uint64 *counter)
+{
+	uint64		count;
+
+	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
+	count = *counter;
+	LWLockRelease(mdb_batch_lock(number));
+	return count;
+}
+
 /* Entries that wait, those in flight not counted. */
 uint32
 mdb_batch_waiting(const MdbBatch *batch)

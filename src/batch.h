@@ -132,7 +132,7 @@ typedef struct MdbBatch
 	uint64		nfailures;		/* never reset */
 	uint64		nflushed;		/* flushes that committed, never reset */
 	uint64		nrejected;		/* entries, never reset */
-	int64		flight_discarded;	/* entries, never reset */
+	uint64		flight_discarded;	/* entries, never reset */
 	uint64		nsteps;			/* flushes that stepped over entries, never
 								 * reset */
 	int			step_sqlstate;	/* why the last one did */
@@ -150,6 +150,7 @@ extern void mdb_batch_require(void);
 
 extern MdbBatch *mdb_batch(int number);
 extern bool mdb_batch_is_empty(const MdbBatch *batch);
+extern uint64 mdb_batch_count(int number, const uint64 *counter);
 extern uint32 mdb_batch_waiting(const MdbBatch *batch);
 extern uint32 mdb_batch_ready(const MdbBatch *batch);
 extern uint32 mdb_batch_reserved(const MdbBatch *batch);

@@ -157,8 +157,7 @@ append_definition(MdbBatch *batch, MdbRef ref)
  * none if there is no memory for it.
  */
 MdbRef
-mdb_define(int number, const MdbDefinition *definition,
-				 const char *target)
+mdb_define(int number, const MdbDefinition *definition, const char *target)
 {
 	MdbBatch   *batch = mdb_batch(number);
 	LWLock	   *lock = mdb_batch_lock(number);

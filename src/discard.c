@@ -31,24 +31,14 @@
 
 PG_FUNCTION_INFO_V1(mdbatch_discard);
 
-static int64
-count_flight_discarded(int number)
-{
-	int64		count;
-
-	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
-	count = mdb_batch(number)->flight_discarded;
-	LWLockRelease(mdb_batch_lock(number));
-	return count;
-}
-
 /* Throw away what is pending for a table; returns how many entries that was. */
 Datum
 mdbatch_discard(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	int			number;
-	int64		before;
+	const uint64 *discarded;
+	uint64		before;
 	int64		count;
 	bool		writing;
 
@@ -63,13 +53,14 @@ mdbatch_discard(PG_FUNCTION_ARGS)
 		(void) mdb_target_resolve(relid);	/* it must be attached */
 		PG_RETURN_INT64(0);
 	}
-	before = count_flight_discarded(number);
+	discarded = &mdb_batch(number)->flight_discarded;
+	before = mdb_batch_count(number, discarded);
 	count = mdb_flight_discard(number, &writing);
 	if (writing)
 	{
 		/* It has its locks: it does not wait for us. */
 		mdb_wait_for_flight(number);
-		count += count_flight_discarded(number) - before;
+		count += mdb_batch_count(number, discarded) - before;
 	}
 	PG_RETURN_INT64(count);
 }

@@ -228,7 +228,8 @@ attempt_until_room(Call *call)
 		uint64		flushes;
 
 		(void) mdb_target_hold_batch(call->target);
-		flushes = mdb_wait_flushes(call->target->batch);
+		flushes = mdb_batch_count(call->target->batch,
+								  &mdb_batch(call->target->batch)->nflushed);
 		mdb_staging_begin_call();
 		attempt(call, call->limits.queue_size);
 		if (call->refusal == MDB_ACCEPTED)

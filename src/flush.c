@@ -196,16 +196,13 @@ write_plainly(MdbWriter *writer)
 static MdbBlame *
 write_carefully(MdbWriter *writer)
 {
-	char		timeout[32];
 	bool		fresh = !mdb_flight_was_deferred(&flight);
 	int			n = mdb_step_over_locked(writer, flight.entries, flight.count,
 										 false);
 	MdbBlame   *blame;
 
 	/* Whatever else it has to wait for, it waits for often. */
-	snprintf(timeout, sizeof(timeout), "%d", Max(LockTimeout / 10, 1));
-	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	mdb_as_owner_set_ms("lock_timeout", Max(LockTimeout / 10, 1));
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	enable_timeout_at(STATEMENT_TIMEOUT, isolate_until);
 	blame = mdb_isolate(writer, flight.entries, n, flight.count, fresh,

@@ -18,7 +18,6 @@
 #include "access/xact.h"
 #include "postmaster/interrupt.h"
 #include "storage/proc.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -177,14 +176,9 @@ is_out_of_time(const Isolation *isolation, const ErrorData *error)
 static void
 shorten_lock_timeout(void)
 {
-	char		timeout[32];
-
-	if (LockTimeout <= MIN_LOCK_TIMEOUT)
-		return;
-	snprintf(timeout, sizeof(timeout), "%d",
-			 Max(LockTimeout / 4, MIN_LOCK_TIMEOUT));
-	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	if (LockTimeout > MIN_LOCK_TIMEOUT)
+		mdb_as_owner_set_ms("lock_timeout",
+							Max(LockTimeout / 4, MIN_LOCK_TIMEOUT));
 }
 
 static void

@@ -6,6 +6,7 @@
 #define MDB_LABEL_H
 
 #include "definition.h"
+#include "settings.h"
 
 #define MDB_PROVIDER	"mdbatch"
 
@@ -32,11 +33,9 @@ typedef struct MdbColumnLabel
 	bool		notify;
 } MdbColumnLabel;
 
-/* The range of a target's own flush_interval, as the setting's. */
-#define MDB_MIN_BATCH_SIZE	1
-#define MDB_MAX_BATCH_SIZE	100000
-#define MDB_MIN_INTERVAL	(INT64CONST(10) * 1000) /* us */
-#define MDB_MAX_INTERVAL	USECS_PER_DAY
+/* The range of a flush_interval of its own, us. */
+#define MDB_MIN_INTERVAL	(INT64CONST(1000) * MDB_MIN_FLUSH_INTERVAL)
+#define MDB_MAX_INTERVAL	(INT64CONST(1000) * MDB_MAX_FLUSH_INTERVAL)
 
 extern void mdb_label_parse_table(const char *text, MdbTableLabel *label);
 extern void mdb_label_parse_column(const char *text, MdbColumnLabel *label);

@@ -23,24 +23,6 @@
 #include "enqueue.h"
 #include "rows.h"
 
-/*
- * The columns of an entry to make values for.  A domain of a key or version may
- * refuse nulls, which have errors and defaults of their own.
- */
-static TupleDesc
-describe(const MdbTarget *target)
-{
-	TupleDesc	row = CreateTupleDescCopy(target->row);
-
-	for (int i = 0; i < mdb_definition_carried(target->definition); i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(row, i);
-
-		att->atttypid = getBaseTypeAndTypmod(att->atttypid, &att->atttypmod);
-	}
-	return row;
-}
-
 /* Begin with no entry; ERROR if the caller may not add to the target. */
 MdbRows *
 mdb_rows_begin(Oid relid, int expected)
@@ -53,9 +35,11 @@ mdb_rows_begin(Oid relid, int expected)
 	rows->target = target;
 	rows->relid = relid;
 	rows->resolved = target->resolved;
-	rows->row = describe(target);
-	rows->columns = CreateTupleDescCopy(target->row);
-	rows->definition = target->definition;	/* stays in this transaction */
+
+	/* These stay in this transaction, whatever becomes of the target. */
+	rows->row = target->input;
+	rows->columns = target->row;
+	rows->definition = target->definition;
 	rows->nkeys = target->definition->nkeys;
 	rows->version = mdb_definition_version(target->definition);
 	rows->allocated = Max(expected, 1);

@@ -12,10 +12,9 @@ typedef struct MdbRows
 	MdbTarget  *target;
 	Oid			relid;
 	uint64		resolved;		/* when the values were made for it */
-	TupleDesc	row;			/* of an entry; keys and version without their
-								 * domains, which are checked at the end */
+	TupleDesc	row;			/* the target's input */
 	const MdbDefinition *definition;
-	TupleDesc	columns;		/* the same with all domains */
+	TupleDesc	columns;		/* and its row */
 	int			nkeys;
 	int			version;		/* its place; -1: none */
 	int			count;

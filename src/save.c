@@ -50,7 +50,7 @@ typedef struct SaveHeader
 {
 	char		magic[8];
 	uint32		format;
-	uint32		server_version; /* PG_VERSION_NUM of the layout of values */
+	uint32		server_version; /* whose layout the values have */
 	uint64		system_identifier;
 	XLogRecPtr	checkpoint;		/* of the shutdown */
 	uint64		length;			/* bytes after the header */

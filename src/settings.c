@@ -79,14 +79,14 @@ define_batch(void)
 							"Sets the number of entries that triggers a flush, and the most that one flush writes.",
 							NULL,
 							&mdb_batch_size,
-							500, 1, 100000,
+							500, MDB_MIN_BATCH_SIZE, MDB_MAX_BATCH_SIZE,
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("mdbatch.flush_interval",
 							"Sets the time to the scheduled flush of a batch.",
 							"Counted from the later of the end of the last flush and the arrival of the first entry in the empty batch.",
 							&mdb_flush_interval,
-							5000, 10, 24 * 60 * 60 * 1000,
+							5000, MDB_MIN_FLUSH_INTERVAL, MDB_MAX_FLUSH_INTERVAL,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("mdbatch.queue_size",

@@ -20,6 +20,12 @@ typedef struct MdbLimits
 	int64		flush_interval; /* microseconds */
 } MdbLimits;
 
+/* Ranges, which hold for a target's own values, too. */
+#define MDB_MIN_BATCH_SIZE		1
+#define MDB_MAX_BATCH_SIZE		100000
+#define MDB_MIN_FLUSH_INTERVAL	10	/* ms */
+#define MDB_MAX_FLUSH_INTERVAL	(24 * 60 * 60 * 1000)
+
 extern int	mdb_batch_size;		/* entries */
 extern int	mdb_flush_interval; /* ms */
 extern int	mdb_queue_size;		/* entries; -1: five times the batch size */

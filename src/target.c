@@ -147,6 +147,21 @@ describe_row(Relation rel, const MdbDefinition *definition)
 	return row;
 }
 
+/* The same, keys and version without their domains. */
+static TupleDesc
+describe_input(TupleDesc row, const MdbDefinition *definition)
+{
+	TupleDesc	input = CreateTupleDescCopy(row);
+
+	for (int i = 0; i < mdb_definition_carried(definition); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(input, i);
+
+		att->atttypid = getBaseTypeAndTypmod(att->atttypid, &att->atttypmod);
+	}
+	return input;
+}
+
 /* What was fit when it was attached may no longer be (R23). */
 static void
 check_fitness(Relation rel, const MdbLayout *layout)
@@ -199,6 +214,7 @@ resolve(MdbTarget *target, Relation rel)
 	memcpy(target->definition, definition,
 		   mdb_definition_size(definition->ncolumns));
 	target->row = describe_row(rel, definition);
+	target->input = describe_input(target->row, definition);
 	MemoryContextSwitchTo(old);
 	target->resolved++;
 	target->owner = rel->rd_rel->relowner;

@@ -177,18 +177,6 @@ mdb_wait_for_room(int number, int queue_size, int needed)
 	ConditionVariableCancelSleep();
 }
 
-/* The number of flushes of a batch so far. */
-uint64
-mdb_wait_flushes(int number)
-{
-	uint64		flushes;
-
-	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
-	flushes = mdb_batch(number)->nflushed;
-	LWLockRelease(mdb_batch_lock(number));
-	return flushes;
-}
-
 /*
  * Wait until a batch that the caller holds has been flushed more often than
  * that, which frees memory; false if nothing is pending in it.  ERROR if

@@ -25,7 +25,6 @@ extern void mdb_wait_in_worker(void);
 extern void mdb_wait_require_workers(void);
 extern void mdb_wait_refuse(const char *what);
 extern void mdb_wait_for_room(int number, int queue_size, int needed);
-extern uint64 mdb_wait_flushes(int number);
 extern bool mdb_wait_for_memory(int number, uint64 flushes);
 extern void mdb_wait_for_committers(int number);
 extern void mdb_wait_for_flight(int number);

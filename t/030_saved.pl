@@ -64,17 +64,6 @@ sub put
 	return sql("SELECT mdbatch_put('$target', '[" . join(',', @entries) . "]')");
 }
 
-# A condition of this side, not of the server's.
-sub until_true
-{
-	my ($condition, $what) = @_;
-	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
-
-	usleep(10_000) until $condition->() || time > $deadline;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return ok($condition->(), $what);
-}
-
 # Stop it, with so many entries of so many targets saved; nothing saved, no file.
 sub stop_saving
 {

@@ -59,16 +59,6 @@ sub freeze
 
 sub thaw { return sql("COMMIT PREPARED 'freeze_$_[0]'"); }
 
-sub until_true
-{
-	my ($condition, $what) = @_;
-	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
-
-	usleep(10_000) until $condition->() || time > $deadline;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return ok($condition->(), $what);
-}
-
 # Is the file set aside under such a name, reported, and nothing loaded?
 sub set_aside
 {

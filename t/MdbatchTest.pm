@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  new_server session end_session start_query finish_query wait_for books_ok agent agents
+  new_server session end_session start_query finish_query wait_for until_true books_ok agent agents
   listen_to notifications decode_agents worker_pid stuck_worker waiting
   process_pid build_module
 );
@@ -54,6 +54,17 @@ sub wait_for
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return ok($node->poll_query_until($db, "SELECT $condition"), $what);
+}
+
+# A condition of this side, not of the server's.
+sub until_true
+{
+	my ($condition, $what) = @_;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	usleep(10_000) until $condition->() || time > $deadline;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok($condition->(), $what);
 }
 
 # A background session, which errors do not end.
