@@ -15,7 +15,7 @@ SELECT mdbatch_set_target('state', 'id', 'k', 'v', 'err', 'at', channel => 'chan
 SELECT objsubid, label::jsonb - 'since' AS label FROM pg_seclabel WHERE provider = 'mdbatch' ORDER BY 1;
 SELECT mdbatch_add(agent(1), '{a}', '{new}');
 SELECT key, value FROM mdbatch_pending();
-SELECT target, pending FROM books ORDER BY target;
+SELECT target, pending FROM books WHERE pending > 0 ORDER BY target;
 SELECT mdbatch_flush();
 SELECT key, value FROM mdbatch_metadata;
 SELECT id, k, v, err, note FROM state;
@@ -219,5 +219,12 @@ SELECT mdbatch_set_target('plain');
 SELECT target, columns FROM mdbatch_target;
 DROP TABLE plain;
 DROP COLLATION caseless;
+
+-- The table that was installed can be missing under its name.
+ALTER TABLE mdbatch_metadata RENAME TO elsewhere;
+CALL fails($$SELECT mdbatch_add(agent(1), '{a}', '{v}')$$);
+ALTER TABLE elsewhere RENAME TO mdbatch_metadata;
+SELECT mdbatch_add(agent(1), '{a}', '{v}');
+SELECT mdbatch_flush();
 SELECT * FROM books WHERE NOT balanced;
 TRUNCATE mdbatch_metadata;

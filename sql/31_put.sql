@@ -518,6 +518,11 @@ SELECT mdbatch_discard('un');
 ROLLBACK;
 \echo :LAST_ERROR_SQLSTATE
 
+-- A domain over the row type of a target
+CREATE DOMAIN un_row AS un;
+CALL fails($$SELECT mdbatch_pending_rows(NULL::un_row)$$);
+DROP DOMAIN un_row;
+
 SELECT * FROM books WHERE NOT balanced;
 SELECT count(*) FROM mdbatch_rejected;
 SET client_min_messages = error;

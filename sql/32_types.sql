@@ -145,13 +145,11 @@ CALL trip('pg_snapshot', '10:20:10,14,15');
 CALL trip('int2vector', '1 2 3');
 CALL trip('refcursor', 'c');
 CALL trip('text COLLATE "C"', 'a', 'B');
--- The same where there is no libxml
-SELECT count(*) > 0 AS xml FROM pg_config WHERE setting LIKE '%--with-libxml%' \gset
-\if :xml
-CALL trip('xml', '<a b="c">d</a>', 'x', '');
-\else
-DO $$ BEGIN RAISE INFO 'xml: 16 of 16 [NULL | <a b="c">d</a> | x | ]'; END $$;
-\endif
+-- Where there is no libxml, text has to do
+SELECT CASE count(*) WHEN 0 THEN 'text' ELSE 'xml' END AS xml FROM pg_config WHERE setting LIKE '%--with-libxml%' \gset
+CREATE DOMAIN markup AS :xml;
+CALL trip('markup', '<a b="c">d</a>', 'x', '');
+DROP DOMAIN markup;
 RESET client_min_messages;
 DROP PROCEDURE trip;
 

@@ -294,6 +294,17 @@ CALL find('{256}');
 CALL find('{100}');
 CALL find('{1,128,256}');
 CALL find('{60,61,200}');
+
+-- Without the table for what is refused nothing is: it stays pending.
+ALTER TABLE mdbatch_rejected RENAME TO elsewhere;
+SELECT mdbatch_put('state', '[{"id": 1, "v": "v"}, {"id": 2, "v": "bad"}]');
+SELECT mdbatch_flush('state');
+SELECT target, pending, balanced FROM books WHERE pending > 0;
+ALTER TABLE elsewhere RENAME TO mdbatch_rejected;
+SELECT mdbatch_flush('state');
+TABLE state;
+SELECT key, sqlstate FROM mdbatch_rejected;
+DELETE FROM mdbatch_rejected;
 DROP TABLE state;
 DROP FUNCTION count_it();
 DROP PROCEDURE find(int[]);

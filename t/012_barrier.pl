@@ -175,6 +175,31 @@ is( $node->safe_psql(
 is( $node->safe_psql('postgres', q{SELECT entry ->> 'value' FROM mdbatch_rejected}),
 	'bad',
 	'the older one is kept');
+
+# When so many others are refused that nobody can tell whose, a call fails though
+# its entry is written: it is never acknowledged wrongly.
+$node->safe_psql('postgres', q{
+	CREATE TABLE even (id int PRIMARY KEY CHECK (id % 2 = 0));
+	SELECT mdbatch_attach('even');
+	SELECT mdbatch_put('even', '{"id": 0}')});
+$locker->query_safe('BEGIN; LOCK TABLE even IN EXCLUSIVE MODE');
+start_query($flusher, q{SELECT mdbatch_flush('even')});
+stuck_worker($node, 'postgres');
+$node->safe_psql('postgres', q{SELECT mdbatch_put('even',
+	jsonb_agg(jsonb_build_object('id', 2 * i + 1)))
+	FROM generate_series(1, 33) i});
+start_query($adder, q{CALL mdbatch_put_sync('even', '{"id": 2}')});
+wait_for($node, 'postgres', waiting('CALL mdbatch_put_sync%'),
+	'a call waits for the next flush');
+$locker->query_safe('COMMIT');
+($result, $error) = finish_query($flusher);
+is($result, '1', 'the first flush refuses nothing');
+($result, $error) = finish_query($adder);
+like($error,
+	qr/table public\.even refused entries for good, perhaps of this call\nDETAIL:  It refused 33 entries meanwhile, too many to tell\.\nHINT:  See the table mdbatch_rejected\./,
+	'with more than 32 refused a call fails');
+is( $node->safe_psql('postgres', 'SELECT string_agg(id::text, $$ $$ ORDER BY id) FROM even'),
+	'0 2', 'though its entry is written');
 books_ok($node, 'postgres');
 end_session($_) foreach $adder, $flusher, $locker;
 

@@ -489,6 +489,9 @@ my $out = single("COMMIT PREPARED 'freeze_ten1'",
 	'SELECT count(*) AS pending FROM mdbatch_pending_rows(NULL::ten1)');
 like($out, qr/pending = "1"/, 'single-user mode has them, too');
 is(files(), 'mdbatch.pending', 'and saves them again');
+like(single('SELECT mdbatch_flush()'),
+	qr/ERROR: *(?:55000: )?mdbatch does not work in single-user mode/,
+	'but nobody to flush them');
 $out = single('SELECT 1 AS one');
 like($out, qr/one = "1"/, 'twice');
 start_loading(10);
