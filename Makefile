@@ -25,5 +25,12 @@ PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+# Calls within the library need not look whether another one has the symbol. From
+# 16 on PostgreSQL hides them.
+PG_CFLAGS += -fno-semantic-interposition
+ifeq ($(PORTNAME), linux)
+SHLIB_LINK += -Wl,-Bsymbolic-functions
+endif
+
 # PGXS does not know what includes what.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*.h)

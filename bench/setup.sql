@@ -39,21 +39,22 @@ CREATE TABLE bench.counter1 (LIKE bench.counter INCLUDING ALL)
 INSERT INTO bench.counter1 VALUES (1, 0);
 SELECT mdbatch_attach('bench.counter', merge => '{"n": "sum"}');
 
--- The reports of a flush: of n agents among the first "of", in key order.
+-- The reports of a flush: of n agents among the first "of", as they come.
 CREATE FUNCTION bench.reports(n int, of int, OUT agents uuid[], OUT keys text[],
 	OUT vals text[], OUT errors text[], OUT times timestamptz[])
 LANGUAGE sql VOLATILE AS $$
-SELECT array_agg(a ORDER BY a), array_agg('key0'::text),
+SELECT array_agg(a), array_agg('key0'::text),
 	array_agg('value ' || random()), array_agg(''::text),
 	array_agg(clock_timestamp())
 FROM (SELECT bench.agent(i) AS a FROM (SELECT DISTINCT
 		1 + (random() * (of - 1))::int AS i
-		FROM generate_series(1, n + n / 2 + 100)) d LIMIT n) s
+		FROM generate_series(1, n + n / 2 + 100)) d ORDER BY random() LIMIT n) s
 $$;
 
 -- A table of n rows, and two procedures that write reports into it as the
--- worker does, with payloads, commit and all, and tell the milliseconds that it
--- took: the rows come from arrays, or from an array of rows.
+-- worker does, in key order, so that they cannot deadlock, with payloads, commit
+-- and all, and tell the milliseconds that it took: the rows come from arrays, or
+-- from an array of rows.
 CREATE PROCEDURE bench.make_target(name text, n int, mode text)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -73,12 +74,14 @@ BEGIN
 			' AS s(agent_id, key, value, error, collected_at)';
 		write := CASE mode WHEN 'upsert' THEN format('INSERT INTO bench.%I AS t
 			SELECT s.agent_id, s.key, s.value, s.error, s.collected_at FROM %s
+			ORDER BY s.agent_id, s.key
 			ON CONFLICT (agent_id, key) DO UPDATE SET value = excluded.value,
 				error = excluded.error, collected_at = excluded.collected_at
 			WHERE (t.collected_at <= excluded.collected_at) IS NOT FALSE
 			RETURNING t.agent_id', name, source)
 		ELSE format('UPDATE bench.%I AS t SET value = s.value, error = s.error,
-				collected_at = s.collected_at FROM %s
+				collected_at = s.collected_at
+			FROM (SELECT * FROM %s ORDER BY s.agent_id, s.key) s
 			WHERE t.agent_id = s.agent_id AND t.key = s.key
 			  AND (t.collected_at <= s.collected_at) IS NOT FALSE
 			RETURNING t.agent_id', name, source) END;

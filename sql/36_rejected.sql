@@ -219,11 +219,22 @@ SELECT mdbatch_attach('state');
 SELECT mdbatch_put('state', '[{"id": "key needle", "e": "sad", "v": "bad needle"}, {"id": "b", "e": "so \"so\"", "v": "bad needle"}, {"id": "c", "v": "bad needle"}, {"id": "d", "e": "sad"}]');
 SELECT mdbatch_flush('state');
 SELECT id, e FROM state;
-SELECT key, entry, sqlstate FROM mdbatch_rejected WHERE key ? 'id' ORDER BY key;
-SELECT key = jsonb_build_object('key bytes', key->'key bytes') AS key_object, entry = jsonb_build_object('entry bytes', entry->'entry bytes') AS entry_object,
-  position(encode('key needle', 'hex') IN key->>'key bytes') > 0 AS key_bytes, position(encode('bad needle', 'hex') IN entry->>'entry bytes') > 0 AS entry_bytes, sqlstate
-FROM mdbatch_rejected WHERE NOT key ? 'id';
+SELECT key, entry, sqlstate FROM mdbatch_rejected WHERE NOT entry ? 'entry bytes' ORDER BY key;
+SELECT key, entry = jsonb_build_object('entry bytes', entry->'entry bytes') AS entry_object,
+  position(encode('bad needle', 'hex') IN entry->>'entry bytes') > 0 AS entry_bytes, sqlstate
+FROM mdbatch_rejected WHERE entry ? 'entry bytes';
 SELECT rejected, flushed, pending, balanced FROM books WHERE target = 'public.state' AND rejected = 3;
+-- so does one of the key
+SET ROLE mdb_owner;
+CREATE TABLE moods (e mood PRIMARY KEY, v text CHECK (v <> 'bad needle'));
+RESET ROLE;
+SELECT mdbatch_attach('moods');
+SELECT mdbatch_put_row(ROW('sad', 'bad needle')::moods);
+SELECT mdbatch_flush('moods');
+SELECT key = jsonb_build_object('key bytes', key->'key bytes') AS key_object, length(key->>'key bytes') AS hex_digits, entry ? 'entry bytes' AS entry_bytes
+FROM mdbatch_rejected WHERE target = 'public.moods';
+DROP TABLE moods;
+DELETE FROM mdbatch_rejected WHERE target = 'public.moods';
 -- Not everybody's: entries are values.
 SET ROLE mdb_owner;
 CALL fails('SELECT * FROM mdbatch_rejected');

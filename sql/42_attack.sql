@@ -16,6 +16,8 @@ $$ INSERT INTO public.log VALUES (what, current_user) $$;
 SET ROLE mdb_mal;
 CREATE FUNCTION mal.spy(what text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
 $$ BEGIN PERFORM public.note(what); RETURN true; END $$;
+CREATE FUNCTION mal.spy_each_time(what text) RETURNS boolean LANGUAGE plpgsql AS
+$$ BEGIN PERFORM public.note(what); RETURN true; END $$;
 
 -- Code at every place of a table that can have some.
 CREATE TYPE mal.mood AS ENUM ('good', 'bad');
@@ -33,7 +35,7 @@ CREATE TABLE mal.t (
   pair mal.pair,
   v text CHECK (mal.spy('check')),
   ver int,
-  def boolean DEFAULT mal.spy('default'),
+  def boolean DEFAULT mal.spy_each_time('default'),
   gen boolean GENERATED ALWAYS AS (v IS NOT NULL AND mal.spy('generated')) STORED);
 CREATE INDEX ON mal.t ((mal.spy('index expression'))) WHERE mal.spy('index predicate');
 CREATE TABLE mal.later (i int);

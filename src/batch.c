@@ -50,7 +50,7 @@ init_batch(MdbBatch *batch)
 	pg_atomic_init_u64(&batch->drop_logged, 0);
 	for (int i = 0; i < MDB_NSTRIPES; i++)
 	{
-		pg_atomic_init_u64(&batch->stripes[i].count.added, 0);
+		pg_atomic_init_u64(&batch->stripes[i].count.linked, 0);
 		pg_atomic_init_u64(&batch->stripes[i].count.coalesced, 0);
 		pg_atomic_init_u64(&batch->stripes[i].count.stale, 0);
 	}
@@ -376,7 +376,7 @@ mdb_batch_reset_books(MdbBatch *batch)
 	pg_atomic_write_u64(&batch->dropped_entries, 0);
 	for (int i = 0; i < MDB_NSTRIPES; i++)
 	{
-		pg_atomic_write_u64(&batch->stripes[i].count.added,
+		pg_atomic_write_u64(&batch->stripes[i].count.linked,
 							i > 0 ? 0 : (uint64) mdb_batch_waiting(batch) +
 							batch->in_flight);
 		pg_atomic_write_u64(&batch->stripes[i].count.coalesced, 0);

@@ -51,7 +51,7 @@ typedef union MdbStripe
 {
 	struct
 	{
-		pg_atomic_uint64 added;
+		pg_atomic_uint64 linked;	/* added, and neither of these two */
 		pg_atomic_uint64 coalesced;
 		pg_atomic_uint64 stale;
 	}			count;

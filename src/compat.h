@@ -78,6 +78,13 @@ mdb_owns_database(Oid dboid)
 #endif
 }
 
+/* Memory that will be read soon. */
+#ifdef __GNUC__
+#define mdb_prefetch(address) __builtin_prefetch(address)
+#else
+#define mdb_prefetch(address) ((void) 0)
+#endif
+
 /* A worker may be stopped for the sake of its database (19 on). */
 #ifndef BGWORKER_INTERRUPTIBLE
 #define BGWORKER_INTERRUPTIBLE 0

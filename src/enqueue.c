@@ -24,6 +24,8 @@
 
 #include "batch.h"
 #include "enqueue.h"
+#include "entry.h"
+#include "hash.h"
 #include "staging.h"
 
 #define DROP_LOG_INTERVAL	(10 * USECS_PER_SEC)
@@ -36,6 +38,21 @@
 									3 * sizeof(ItemPointerData)) - \
 						   MAXALIGN(sizeof(BTPageOpaqueData))) / 3))
 #define SMALL_KEY		(MAX_KEY / 2)
+
+/* Entries that are enqueued together; wide ones are fewer. */
+#define MAX_GROUP		32
+#define MAX_GROUP_VALUES	(MAX_GROUP * 8)
+
+typedef struct Group
+{
+	Datum	   *values;			/* of each entry, one after the other */
+	bool	   *isnull;
+	MdbEntryShape shapes[MAX_GROUP];
+
+	/* Where they are, unless one entry alone is wider. */
+	Datum		few_values[MAX_GROUP_VALUES];
+	bool		few_isnull[MAX_GROUP_VALUES];
+} Group;
 
 typedef struct Call
 {
@@ -134,13 +151,67 @@ check_key_size(const MdbDefinition *definition, const Datum *values)
 	FreeTupleDesc(desc);
 }
 
+/*
+ * Take the entries of a group from the front end, and measure them.  What they
+ * will meet in shared memory is fetched meanwhile: else each would wait for it
+ * alone.
+ */
+static void
+measure(const Call *call, Group *group, int first, int n)
+{
+	const MdbTarget *target = call->target;
+	int			ncolumns = target->definition->ncolumns;
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum	   *values = group->values + i * ncolumns;
+		bool	   *isnull = group->isnull + i * ncolumns;
+
+		call->next(call->state, first + i, values, isnull);
+		check_key_size(target->definition, values);
+		group->shapes[i] = mdb_entry_measure(target->definition,
+											 target->batch,
+											 target->definition_ref, values,
+											 isnull);
+		mdb_hash_prefetch(group->shapes[i].hash);
+	}
+	if (n > 1)
+		for (int i = 0; i < n; i++)
+			mdb_hash_prefetch_entry(group->shapes[i].hash);
+}
+
+/* Enqueue an entry; false if the attempt ends here. */
+static bool
+add(Call *call, int queue_size, const Group *group, int i)
+{
+	int			ncolumns = call->target->definition->ncolumns;
+	MdbStaged	staged = mdb_staging_add(call->target, queue_size,
+										 &group->shapes[i],
+										 group->values + i * ncolumns,
+										 group->isnull + i * ncolumns);
+
+	if (staged == MDB_ACCEPTED)
+		call->accepted++;
+	else if (staged == MDB_NEEDS_PLACE)
+		call->needed++;
+	else if (call->on_full == MDB_ON_FULL_DROP)
+		call->dropped++;
+	else
+	{
+		call->refusal = staged;
+		return false;
+	}
+	return true;
+}
+
 /* Enqueue what is accepted; stops early only where nothing may be dropped. */
 static void
 attempt(Call *call, int queue_size)
 {
 	int			ncolumns = call->target->definition->ncolumns;
-	Datum	   *values;
-	bool	   *isnull;
+	int			size = Max(1, Min(MAX_GROUP, MAX_GROUP_VALUES / ncolumns));
+	Group		group;
+	bool		go_on = true;
 
 	call->accepted = call->dropped = call->needed = 0;
 	call->refusal = MDB_ACCEPTED;
@@ -153,29 +224,28 @@ attempt(Call *call, int queue_size)
 			call->refusal = MDB_NO_MEMORY;
 		return;
 	}
-	values = palloc(ncolumns * sizeof(Datum));
-	isnull = palloc(ncolumns * sizeof(bool));
-	for (int i = 0; i < call->count; i++)
+	group.values = group.few_values;
+	group.isnull = group.few_isnull;
+	if (ncolumns > MAX_GROUP_VALUES)
 	{
-		MdbStaged	staged;
-
-		call->next(call->state, i, values, isnull);
-		check_key_size(call->target->definition, values);
-		staged = mdb_staging_add(call->target, queue_size, values, isnull);
-		if (staged == MDB_ACCEPTED)
-			call->accepted++;
-		else if (staged == MDB_NEEDS_PLACE)
-			call->needed++;
-		else if (call->on_full == MDB_ON_FULL_DROP)
-			call->dropped++;
-		else
-		{
-			call->refusal = staged;
-			break;
-		}
+		group.values = palloc(ncolumns * sizeof(Datum));
+		group.isnull = palloc(ncolumns * sizeof(bool));
 	}
-	pfree(values);
-	pfree(isnull);
+	for (int first = 0; go_on && first < call->count; first += size)
+	{
+		int			n = Min(size, call->count - first);
+
+		CHECK_FOR_INTERRUPTS();
+		measure(call, &group, first, n);
+		mdb_staging_expect(call->target, group.shapes, n);
+		for (int i = 0; go_on && i < n; i++)
+			go_on = add(call, queue_size, &group, i);
+	}
+	if (ncolumns > MAX_GROUP_VALUES)
+	{
+		pfree(group.values);
+		pfree(group.isnull);
+	}
 }
 
 /*

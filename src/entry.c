@@ -172,10 +172,12 @@ mdb_entry_measure(const MdbDefinition *definition, uint16 batch,
 			vallen += value_size(column, values[i]);
 		}
 	}
-	if (vallen > PG_INT32_MAX)
+	if (vallen > MDB_MAX_VALUES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("entry is too large")));
+				 errmsg("entry is too large"),
+				 errdetail("Its values take " UINT64_FORMAT " bytes, but at most %zu fit into a row.",
+						   vallen, MDB_MAX_VALUES)));
 	shape.vallen = vallen;
 	return shape;
 }

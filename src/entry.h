@@ -5,9 +5,17 @@
 #ifndef MDB_ENTRY_H
 #define MDB_ENTRY_H
 
+#include "utils/memutils.h"
+
 #include "definition.h"
 #include "pool.h"
 #include "slot.h"
+
+/*
+ * The most that the values of an entry may take, bytes: a row of them must fit
+ * into an allocation, with its key, its header and what aligns its columns.
+ */
+#define MDB_MAX_VALUES		(MaxAllocSize - 64 * 1024)
 
 typedef enum MdbEntryState
 {

@@ -29,6 +29,8 @@
 #include "hash.h"
 #include "queue.h"
 
+#define AHEAD	4				/* entries, of what is fetched meanwhile */
+
 /* The time of an entry's own retry, whole seconds. */
 static inline TimestampTz
 retry_time(const MdbEntry *entry)
@@ -249,6 +251,7 @@ restore(MdbBatch *batch, MdbRef ref, bool deferred)
 {
 	MdbEntry   *entry = mdb_entry(ref);
 	MdbDefinitionHead *definition = mdb_define_head(entry->definition);
+	MdbStripe  *stripe = mdb_queue_stripe(batch);
 	MdbRef		fresh = mdb_hash_find(ref, MDB_WAITING);
 
 	mdb_order_remove(&batch->flight, ref);
@@ -267,9 +270,10 @@ restore(MdbBatch *batch, MdbRef ref, bool deferred)
 
 	/* The fresh one is the later; there is one entry less. */
 	if (mdb_hash_combine(ref, fresh))
-		pg_atomic_fetch_add_u64(&mdb_queue_stripe(batch)->count.coalesced, 1);
+		pg_atomic_fetch_add_u64(&stripe->count.coalesced, 1);
 	else
-		pg_atomic_fetch_add_u64(&mdb_queue_stripe(batch)->count.stale, 1);
+		pg_atomic_fetch_add_u64(&stripe->count.stale, 1);
+	pg_atomic_fetch_sub_u64(&stripe->count.linked, 1);
 	mdb_order_remove(&definition->ready, fresh);
 	definition->nentries--;
 	mdb_hash_remove(fresh);
@@ -337,16 +341,21 @@ mdb_flight_finish(MdbFlight *flight, const MdbOutcome *outcome)
 	mdb_books_count_outcome(batch, n, outcome, now);
 	LWLockRelease(lock);
 
+	mdb_pool_prepay(&batch->account, 0);
 	for (int i = 0; i < n; i++)
 	{
 		MdbRef		ref = flight->entries[i];
 		LWLock	   *partition = mdb_lock_partition(mdb_entry(ref)->hash);
 
+		mdb_pool_prefetch(flight->entries, n, i);
+		if (i + AHEAD < n)
+			mdb_hash_prefetch(mdb_entry(flight->entries[i + AHEAD])->hash);
 		LWLockAcquire(partition, LW_EXCLUSIVE);
 		mdb_hash_remove(ref);
 		LWLockRelease(partition);
 		mdb_pool_free(&batch->account, ref);
 	}
+	mdb_pool_settle();
 	ConditionVariableBroadcast(&batch->changed);
 }
 

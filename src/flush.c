@@ -32,6 +32,7 @@
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -152,6 +153,13 @@ notify(const char *channel, MdbValueSet *set)
 
 	if (set == NULL)
 		return;
+
+	/*
+	 * A queue that was full stays full for whoever sends until somebody looks
+	 * how full it is.
+	 */
+	if (mdb_batch(flight.batch)->failures_in_row > 0)
+		(void) OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE);
 	while ((payload = mdb_payload_next(set, &at)) != NULL)
 	{
 		Async_Notify(channel, payload);
@@ -225,7 +233,7 @@ write_flight(const MdbPlan *plan, Oid owner, bool carefully)
 									  plan->sqlstate, plan->message);
 	else
 	{
-		mdb_write_begin(&writer, plan, owner);
+		mdb_write_begin(&writer, flight.batch, plan, owner);
 		if (carefully)
 			blame = write_carefully(&writer);
 		else
@@ -360,9 +368,9 @@ was_interrupted(const ErrorData *error)
 static void
 remember_failure(const ErrorData *error, MdbReason reason)
 {
+	failure_data.reason = reason;
+	mdb_report_describe(&failure_data, error);
 	failure = &failure_data;
-	failure->reason = reason;
-	mdb_report_describe(failure, error);
 }
 
 /* The transaction failed: abort it, and keep the reason in the books. */

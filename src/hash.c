@@ -8,7 +8,8 @@
  * keeps its values, merge slots go through the callback.
  *
  * Locking: a bucket, and the contents of what hangs on it, under the lock of
- * its partition.  Nothing here allocates or can fail.
+ * its partition; what is said to "seem" or is only fetched is read without it.
+ * Nothing here allocates or can fail.
  */
 #include "postgres.h"
 
@@ -17,6 +18,8 @@
 #include "compat.h"
 #include "hash.h"
 #include "locks.h"
+
+#define MAX_STEPS	8			/* of a look without a lock */
 
 static MdbRef *buckets;
 static MdbMerge merge;
@@ -61,6 +64,31 @@ bucket_of(uint32 hash)
 	return &buckets[hash & mask];
 }
 
+/*
+ * An entry with that hash will be looked for: have its bucket ready; once it
+ * is, have the first entry there ready.  Both look without a lock, as it does
+ * not matter what they see.
+ */
+void
+mdb_hash_prefetch(uint32 hash)
+{
+	mdb_prefetch(bucket_of(hash));
+}
+
+void
+mdb_hash_prefetch_entry(uint32 hash)
+{
+	MdbRef		first = *(volatile MdbRef *) bucket_of(hash);
+
+	if (first != MDB_NO_REF)
+	{
+		const char *head = mdb_pool_head(first);
+
+		mdb_prefetch(head);
+		mdb_prefetch(head + MDB_HEAD_SIZE);
+	}
+}
+
 static inline MdbCursor
 key_start(MdbRef ref)
 {
@@ -94,6 +122,39 @@ mdb_hash_find(MdbRef like, MdbEntryState state)
 			mdb_hash_same_key(ref, like))
 			return ref;
 	return MDB_NO_REF;
+}
+
+/*
+ * Does an entry of the same key seem to wait?  This looks without a lock, at
+ * chunks that may be freed and filled anew meanwhile: what it reads may be of
+ * any other entry, or no header at all.  So it trusts nothing but that chunks
+ * are where they are, goes a few steps, and looks at short keys only.  Who asks
+ * can live with a wrong answer.
+ */
+bool
+mdb_hash_seems_waiting(MdbRef like)
+{
+	const MdbEntry *entry = mdb_entry(like);
+	uint32		slots = entry->nslots * MDB_SLOT_SIZE;
+	MdbRef		ref = *(volatile MdbRef *) bucket_of(entry->hash);
+
+	if (slots + entry->keylen > MDB_CHUNK_SIZE - MDB_HEAD_SIZE)
+		return false;
+	for (int i = 0; i < MAX_STEPS && mdb_pool_exists(ref); i++)
+	{
+		const volatile MdbEntry *other = mdb_entry(ref);
+
+		if (ref != like && other->hash == entry->hash &&
+			other->state == MDB_WAITING && other->batch == entry->batch &&
+			other->definition == entry->definition &&
+			other->keylen == entry->keylen &&
+			memcmp((const char *) mdb_entry(ref) + MDB_HEAD_SIZE + slots,
+				   (const char *) entry + MDB_HEAD_SIZE + slots,
+				   entry->keylen) == 0)
+			return true;
+		ref = other->hash_next;
+	}
+	return false;
 }
 
 /*

@@ -67,6 +67,16 @@ null_not_allowed(const char *name)
 			 errmsg("\"%s\" must not be null", name)));
 }
 
+/* '' */
+static Datum
+empty_text(void)
+{
+	static int64 empty;			/* as large as the largest header */
+
+	SET_VARSIZE(&empty, VARHDRSZ);
+	return PointerGetDatum(&empty);
+}
+
 /* Take an array argument; ERROR if it is not as long as the others. */
 static void
 take_array(Input *input, int column, FunctionCallInfo fcinfo, int argument)
@@ -168,7 +178,7 @@ next_entry(void *state, int number, Datum *values, bool *isnull)
 									TYPALIGN_DOUBLE);
 	if (!next_element(&walks[MDB_METADATA_ERROR], -1, false, TYPALIGN_INT,
 					  &values[MDB_METADATA_ERROR]))
-		values[MDB_METADATA_ERROR] = CStringGetTextDatum("");
+		values[MDB_METADATA_ERROR] = empty_text();
 
 	if (VARSIZE_ANY_EXHDR(DatumGetPointer(values[MDB_METADATA_KEY])) == 0)
 		ereport(ERROR,
@@ -185,29 +195,33 @@ take_arrays(Input *input, FunctionCallInfo fcinfo)
 {
 	take_array(input, MDB_METADATA_KEY, fcinfo, 1);
 	take_array(input, MDB_METADATA_VALUE, fcinfo, 2);
-	if (PG_ARGISNULL(3))
-		input->walks[MDB_METADATA_ERROR].all = CStringGetTextDatum("");
-	else
+	if (!PG_ARGISNULL(3))
 		take_array(input, MDB_METADATA_ERROR, fcinfo, 3);
-	if (PG_ARGISNULL(4))
+	else
+	{
+		input->walks[MDB_METADATA_ERROR].array = NULL;
+		input->walks[MDB_METADATA_ERROR].all = empty_text();
+	}
+	if (!PG_ARGISNULL(4))
+		take_array(input, MDB_METADATA_TIME, fcinfo, 4);
+	else
+	{
+		input->walks[MDB_METADATA_TIME].array = NULL;
 		input->walks[MDB_METADATA_TIME].all =
 			TimestampTzGetDatum(GetCurrentTimestamp());
-	else
-		take_array(input, MDB_METADATA_TIME, fcinfo, 4);
+	}
 }
 
 /* One agent and four arrays. */
-static Input
-take_one_agent(FunctionCallInfo fcinfo)
+static void
+take_one_agent(Input *input, FunctionCallInfo fcinfo)
 {
-	Input		input = {0};
-
-	input.count = -1;
 	if (PG_ARGISNULL(0))
 		null_not_allowed("agent_id");
-	input.walks[MDB_METADATA_AGENT].all = PG_GETARG_DATUM(0);
-	take_arrays(&input, fcinfo);
-	return input;
+	input->walks[MDB_METADATA_AGENT].array = NULL;
+	input->walks[MDB_METADATA_AGENT].all = PG_GETARG_DATUM(0);
+	input->count = -1;
+	take_arrays(input, fcinfo);
 }
 
 static int
@@ -225,7 +239,7 @@ mdbatch_add(PG_FUNCTION_ARGS)
 	Input		input;
 
 	mdb_enqueue_begin("mdbatch_add()");
-	input = take_one_agent(fcinfo);
+	take_one_agent(&input, fcinfo);
 	PG_RETURN_INT32(enqueue(&input, mdb_on_full));
 }
 
@@ -233,7 +247,7 @@ mdbatch_add(PG_FUNCTION_ARGS)
 Datum
 mdbatch_add_many(PG_FUNCTION_ARGS)
 {
-	Input		input = {0};
+	Input		input;
 
 	mdb_enqueue_begin("mdbatch_add_many()");
 	input.count = -1;
@@ -253,7 +267,7 @@ mdbatch_add_sync(PG_FUNCTION_ARGS)
 
 	mdb_enqueue_begin("mdbatch_add_sync()");
 	mdb_barrier_begin_sync(fcinfo, "mdbatch_add_sync()");
-	input = take_one_agent(fcinfo);
+	take_one_agent(&input, fcinfo);
 	(void) enqueue(&input, mdb_barrier_on_full());
 	mdb_barrier_commit_and_wait(input.target->relid);
 	PG_RETURN_VOID();

@@ -114,9 +114,11 @@ next_strings(MdbValueSet *set, int *at)
 	{
 		const int	brackets = 2;
 
+		/* Escaped it is no shorter. */
 		resetStringInfo(&value);
-		escape_json(&value, set->values[*at].bytes);
-		if (value.len + brackets > MDB_PAYLOAD_MAX)
+		if (set->values[*at].len <= MDB_PAYLOAD_MAX)
+			escape_json(&value, set->values[*at].bytes);
+		if (value.len == 0 || value.len + brackets > MDB_PAYLOAD_MAX)
 			set->ntoo_long++;
 		else if (text.len + 1 + value.len + 1 > MDB_PAYLOAD_MAX)
 			break;

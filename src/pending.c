@@ -65,9 +65,13 @@ put_entries(ReturnSetInfo *rsinfo, Oid relid, int number, PutRow put)
 	MdbRef		definition_ref = MDB_NO_REF;
 	Datum	   *values = NULL;
 	bool	   *isnull = NULL;
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext,
+											  "mdbatch pending row",
+											  ALLOCSET_DEFAULT_SIZES);
 
 	for (int i = 0; i < snapshot.count; i++)
 	{
+		MemoryContext old;
 		const MdbSnapshotEntry *entry = &snapshot.entries[i];
 
 		if (entry->definition != definition_ref)
@@ -79,10 +83,14 @@ put_entries(ReturnSetInfo *rsinfo, Oid relid, int number, PutRow put)
 			isnull = palloc(definition->ncolumns * sizeof(bool));
 		}
 		Assert(definition != NULL);
+		old = MemoryContextSwitchTo(row);
 		(void) mdb_entry_decode(entry->contents, entry->version, definition,
 								false, values, isnull);
 		put(rsinfo, definition, values, isnull, entry->in_flight);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(row);
 	}
+	MemoryContextDelete(row);
 }
 
 static void

@@ -6,13 +6,16 @@
  * next, the owner's header (up to MDB_HEAD_SIZE bytes, the link included)
  * and the beginning of the contents; the others hold a link and more of the
  * contents.  Chunk 0 is never used, so that 0 means none.  Free chunks hang
- * on NLISTS lists, each chunk on the list of its number; a process begins at
- * a list of its own, so that two seldom meet.
+ * on NLISTS lists; a process begins at a list of its own, so that two seldom
+ * meet.  What a process will soon take again goes back there, where it is
+ * still in the processor's cache; the rest to the list of its number.
  *
  * Half of the pool is guaranteed to the batches in equal shares, what they
  * use beyond that comes out of the other half (R10).  An allocation is
  * accounted before it takes chunks, and a chunk is put back before it is
- * accounted as free: whoever has the account's consent finds the chunks.
+ * accounted as free: whoever has the account's consent finds the chunks.  A
+ * process that allocates or frees many in a row does so on credit: it pays
+ * for them together, as all processes pay at the same place.
  *
  * Locking: a spinlock per list, held for a few assignments; the accounts are
  * atomics.  No function here can ERROR, but for the attachment at startup.
@@ -61,8 +64,14 @@ typedef struct Pool
 	FreeList	lists[NLISTS];
 } Pool;
 
+char	   *mdb_pool_base;
+
 static Pool *pool;
 static Chunk *chunks;
+
+/* What this process has paid for and not taken, or put back. */
+static MdbAccount *credit_account;
+static uint32 credit;
 
 /* Chunks of the pool, as mdbatch.memory has it. */
 uint32
@@ -88,7 +97,8 @@ mdb_pool_attach(void)
 	bool		found;
 
 	pool = ShmemInitStruct("mdbatch pool", mdb_pool_size(), &found);
-	chunks = (Chunk *) TYPEALIGN(MDB_CACHE_LINES, pool + 1);
+	mdb_pool_base = (char *) TYPEALIGN(MDB_CACHE_LINES, pool + 1);
+	chunks = (Chunk *) mdb_pool_base;
 	if (found)
 		return;
 
@@ -108,6 +118,13 @@ mdb_pool_attach(void)
 		chunks[ref].next = free_list->list.first;
 		free_list->list.first = ref;
 	}
+}
+
+/* Is that the number of a chunk? */
+bool
+mdb_pool_exists(MdbRef ref)
+{
+	return ref != MDB_NO_REF && ref <= pool->nchunks;
 }
 
 /* The most that one batch may ever use, bytes. */
@@ -178,7 +195,9 @@ mdb_pool_alloc(MdbAccount *account, uint32 nbytes)
 	uint32		list = mdb_proc_number();
 	MdbRef		first = MDB_NO_REF;
 
-	if (missing > pool->nchunks || !account_alloc(account, missing))
+	if (credit_account == account && credit >= missing)
+		credit -= missing;
+	else if (missing > pool->nchunks || !account_alloc(account, missing))
 		return MDB_NO_REF;
 
 	/* The account promises that they exist, so this ends. */
@@ -186,6 +205,8 @@ mdb_pool_alloc(MdbAccount *account, uint32 nbytes)
 	{
 		FreeList   *free_list = &pool->lists[list % NLISTS];
 
+		if (*(volatile MdbRef *) &free_list->list.first == MDB_NO_REF)
+			continue;			/* it seems, which will do */
 		SpinLockAcquire(&free_list->list.mutex);
 		while (missing > 0 && free_list->list.first != MDB_NO_REF)
 		{
@@ -199,6 +220,63 @@ mdb_pool_alloc(MdbAccount *account, uint32 nbytes)
 		SpinLockRelease(&free_list->list.mutex);
 	}
 	return first;
+}
+
+static void
+free_on_credit(MdbAccount *account, uint32 n)
+{
+	if (credit_account == account)
+		credit += n;
+	else
+		account_free(account, n);
+}
+
+/*
+ * From here on this process allocates from a batch, n chunks at first, and
+ * frees, on credit, until it settles.  If the batch may not have n chunks now,
+ * each allocation is to find that out.
+ */
+void
+mdb_pool_prepay(MdbAccount *account, uint32 n)
+{
+	if (credit_account != account)
+	{
+		mdb_pool_settle();
+		credit_account = account;
+	}
+	if (credit >= n)
+		return;
+	n -= credit;
+	if (n <= pool->nchunks && account_alloc(account, n))
+		credit += n;
+}
+
+/* The end of that. */
+void
+mdb_pool_settle(void)
+{
+	if (credit > 0)
+		account_free(credit_account, credit);
+	credit = 0;
+	credit_account = NULL;
+}
+
+/* Give a chain back, to be taken again by this process, if it is short. */
+void
+mdb_pool_free_near(MdbAccount *account, MdbRef first)
+{
+	FreeList   *free_list = &pool->lists[(uint32) mdb_proc_number() % NLISTS];
+
+	if (chunks[first].next != MDB_NO_REF)
+	{
+		mdb_pool_free(account, first);
+		return;
+	}
+	SpinLockAcquire(&free_list->list.mutex);
+	chunks[first].next = free_list->list.first;
+	free_list->list.first = first;
+	SpinLockRelease(&free_list->list.mutex);
+	free_on_credit(account, 1);
 }
 
 /* Give a chain back. */
@@ -219,14 +297,25 @@ mdb_pool_free(MdbAccount *account, MdbRef first)
 		first = next;
 		n++;
 	}
-	account_free(account, n);
+	free_on_credit(account, n);
 }
 
-/* The header of a chain; its first member must be a MdbRef, ours. */
-void *
-mdb_pool_head(MdbRef first)
+/*
+ * Chains are walked in an order of their own: while number "at" is looked at,
+ * have a later one ready.
+ */
+void
+mdb_pool_prefetch(const MdbRef *chains, int count, int at)
 {
-	return chunks[first].bytes;
+	const int	ahead = 8;
+
+	if (at + ahead < count)
+	{
+		const char *head = mdb_pool_head(chains[at + ahead]);
+
+		mdb_prefetch(head);
+		mdb_prefetch(head + MDB_HEAD_SIZE);
+	}
 }
 
 /* The beginning of a chain's contents. */

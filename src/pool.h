@@ -29,15 +29,29 @@ typedef struct MdbCursor
 	uint32		offset;			/* in the chunk */
 } MdbCursor;
 
+/* The chunks, by number; set at startup. */
+extern char *mdb_pool_base;
+
+/* The header of a chain; its first member must be a MdbRef, the pool's. */
+static inline void *
+mdb_pool_head(MdbRef first)
+{
+	return mdb_pool_base + (Size) first * MDB_CHUNK_SIZE;
+}
+
 extern Size mdb_pool_size(void);
 extern void mdb_pool_attach(void);
 extern uint32 mdb_pool_chunks(void);
+extern bool mdb_pool_exists(MdbRef ref);
 extern uint64 mdb_pool_limit(void);
 extern uint32 mdb_pool_chain_length(uint32 nbytes);
 extern bool mdb_pool_ever_fits(uint32 nbytes);
 extern MdbRef mdb_pool_alloc(MdbAccount *account, uint32 nbytes);
+extern void mdb_pool_prepay(MdbAccount *account, uint32 n);
+extern void mdb_pool_settle(void);
+extern void mdb_pool_prefetch(const MdbRef *chains, int count, int at);
 extern void mdb_pool_free(MdbAccount *account, MdbRef first);
-extern void *mdb_pool_head(MdbRef first);
+extern void mdb_pool_free_near(MdbAccount *account, MdbRef first);
 extern MdbCursor mdb_pool_start(MdbRef first);
 extern void mdb_pool_skip(MdbCursor *cursor, uint32 nbytes);
 extern void mdb_pool_write(MdbCursor *cursor, const void *bytes, uint32 nbytes);

@@ -68,6 +68,10 @@ mdb_queue_is_pending(MdbRef staged)
 	LWLock	   *lock = mdb_lock_partition(mdb_entry(staged)->hash);
 	bool		found;
 
+	/* It may be flushed as soon as it was found: being sure is no better. */
+	if (mdb_hash_seems_waiting(staged))
+		return true;
+
 	LWLockAcquire(lock, LW_SHARED);
 
 	/* What a flush has finished may still be there for a moment. */
@@ -126,24 +130,26 @@ mdb_queue_publish(MdbRef staged, bool reserved, uint32 coalesced, uint32 stale,
 	MdbStripe  *stripe = mdb_queue_stripe(batch);
 	LWLock	   *partition = mdb_lock_partition(mdb_entry(staged)->hash);
 	uint64		unreserve = reserved ? MDB_RESERVED_ONE : 0;
-	uint32		added = 1 + coalesced + stale;
 	uint32		ready = 0;
 	MdbRef		pending;
 
 	LWLockAcquire(partition, LW_EXCLUSIVE);
 	pending = mdb_hash_find(staged, MDB_WAITING);
 	if (pending == MDB_NO_REF)
+	{
 		ready = link_waiting(staged, unreserve, now);
+		pg_atomic_fetch_add_u64(&stripe->count.linked, 1);
+	}
 	else
 	{
 		if (mdb_hash_combine(pending, staged))
 			coalesced++;
 		else
 			stale++;
-		pg_atomic_fetch_sub_u64(&batch->load, unreserve);
+		if (reserved)
+			pg_atomic_fetch_sub_u64(&batch->load, MDB_RESERVED_ONE);
 	}
 	*arrival = mdb_entry(pending == MDB_NO_REF ? staged : pending)->arrival;
-	pg_atomic_fetch_add_u64(&stripe->count.added, added);
 	if (coalesced > 0)
 		pg_atomic_fetch_add_u64(&stripe->count.coalesced, coalesced);
 	if (stale > 0)
@@ -152,10 +158,10 @@ mdb_queue_publish(MdbRef staged, bool reserved, uint32 coalesced, uint32 stale,
 
 	if (pending != MDB_NO_REF)
 	{
-		mdb_pool_free(&batch->account, staged);
+		mdb_pool_free_near(&batch->account, staged);
 		if (reserved)
 			ConditionVariableBroadcast(&batch->changed);
 	}
-	return ready == 1 ||
-		ready == (uint32) mdb_batch_limits(batch).batch_size;
+	return ready > 0 &&
+		(ready == 1 || ready == (uint32) mdb_batch_limits(batch).batch_size);
 }

@@ -48,6 +48,7 @@ typedef struct Rendering
 	const MdbRef *entries;
 	int			first;
 	int			count;
+	bool		keys_only;
 } Rendering;
 
 static Datum
@@ -73,7 +74,8 @@ render_some(void *state)
 
 	mdb_source_arm(rendering->plan, rendering->entries + rendering->first,
 				   rendering->count, true, rendering->owner);
-	if (SPI_execute(mdb_statement_render(rendering->plan), false, 0) !=
+	if (SPI_execute(mdb_statement_render(rendering->plan,
+										 rendering->keys_only), false, 0) !=
 		SPI_OK_SELECT ||
 		SPI_processed != (uint64) rendering->count)
 		elog(ERROR, "unexpected result of a query");
@@ -81,7 +83,9 @@ render_some(void *state)
 	for (int i = 0; i < rendering->count; i++)
 	{
 		rendering->keys[rendering->first + i] = copy_result(rendering, i, 1);
-		rendering->contents[rendering->first + i] = copy_result(rendering, i, 2);
+		if (!rendering->keys_only)
+			rendering->contents[rendering->first + i] =
+				copy_result(rendering, i, 2);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -114,9 +118,9 @@ hex_object(const char *field, const char *bytes, uint32 nbytes)
 														   NULL)));
 }
 
-/* What cannot be shown otherwise. */
+/* What cannot be shown otherwise, and its key if that cannot be, either. */
 static void
-render_bytes(Rendering *rendering, int i)
+render_bytes(Rendering *rendering, int i, bool key)
 {
 	MdbRef		ref = rendering->entries[i];
 	const MdbEntry *entry = mdb_entry(ref);
@@ -127,7 +131,9 @@ render_bytes(Rendering *rendering, int i)
 	char	   *bytes = palloc(length);
 
 	mdb_pool_read(&cursor, bytes, length);
-	rendering->keys[i] = hex_object("key bytes", bytes + slots, entry->keylen);
+	if (key)
+		rendering->keys[i] = hex_object("key bytes", bytes + slots,
+										entry->keylen);
 	rendering->contents[i] = hex_object(MDB_REJECTED_BYTES, bytes, length);
 	pfree(bytes);
 	MemoryContextSwitchTo(old);
@@ -157,7 +163,14 @@ render(Rendering *rendering, int first, int count)
 		return;
 	check_render_error(error);
 	if (count == 1)
-		render_bytes(rendering, first);
+	{
+		rendering->keys_only = true;
+		error = mdb_isolate_try(render_some, rendering, rendering->context);
+		rendering->keys_only = false;
+		if (error != NULL)
+			check_render_error(error);
+		render_bytes(rendering, first, error != NULL);
+	}
 	else
 		for (int i = first; i < first + count; i++)
 			render(rendering, i, 1);
@@ -174,7 +187,7 @@ render_all(Rendering *rendering, int count)
 		render(rendering, 0, count);
 	else
 		for (int i = 0; i < count; i++)
-			render_bytes(rendering, i);
+			render_bytes(rendering, i, true);
 	mdb_as_owner_leave(&before);
 }
 

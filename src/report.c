@@ -23,15 +23,17 @@
 void
 mdb_report_describe(MdbFailure *description, const ErrorData *error)
 {
-	char	   *message = psprintf("%s%s%s", error->message,
-								   error->detail != NULL ? "  DETAIL:  " : "",
-								   error->detail != NULL ? error->detail : "");
+	char		text[2 * MDB_ERROR_LEN + 16];
+
+	/* Either may be longer than anything that can be allocated. */
+	snprintf(text, sizeof(text), "%.*s%s%.*s", MDB_ERROR_LEN, error->message,
+			 error->detail != NULL ? "  DETAIL:  " : "", MDB_ERROR_LEN,
+			 error->detail != NULL ? error->detail : "");
 
 	/* Not in the middle of a character. */
-	message[pg_mbcliplen(message, strlen(message), MDB_ERROR_LEN - 1)] = '\0';
+	text[pg_mbcliplen(text, strlen(text), MDB_ERROR_LEN - 1)] = '\0';
 	description->sqlstate = error->sqlerrcode;
-	strlcpy(description->message, message, MDB_ERROR_LEN);
-	pfree(message);
+	strlcpy(description->message, text, MDB_ERROR_LEN);
 }
 
 /* A flush failed. */

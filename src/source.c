@@ -109,6 +109,7 @@ put_entries(Tuplestorestate *store, TupleDesc desc, const MdbPlan *plan)
 		char	   *contents = palloc(length);
 		int			misfit;
 
+		mdb_pool_prefetch(source.entries, source.count, i);
 		mdb_pool_read(&cursor, contents, length);
 		misfit = mdb_entry_decode(contents, entry->version, definition,
 								  source.wide, values, isnull);

@@ -162,44 +162,58 @@ absorb(Record *record, const Record *later)
 			mdb_queue_unreserve(mdb_entry(record->ref)->batch);
 		record->reserved = true;
 	}
-	mdb_pool_free(account_of(later->ref), later->ref);
+	mdb_pool_free_near(account_of(later->ref), later->ref);
+}
+
+/*
+ * Entries of these shapes come next, for a target whose batch this transaction
+ * holds.
+ */
+void
+mdb_staging_expect(const MdbTarget *target, const MdbEntryShape *shapes, int n)
+{
+	uint64		nchunks = 0;
+
+	for (int i = 0; i < n; i++)
+		nchunks += mdb_pool_chain_length(mdb_entry_contents(&shapes[i]));
+	if (nchunks <= PG_UINT32_MAX)
+		mdb_pool_prepay(&mdb_batch(target->batch)->account, nchunks);
 }
 
 /*
  * Enqueue one entry for a target whose batch this transaction holds.  Values
- * are those of the definition's columns; ones of variable length may be
- * replaced by flat ones.  A rehearsal tells which entries need a place, and
- * must be cancelled with its call.  Can ERROR.
+ * are those of the definition's columns, as they were measured.  A rehearsal
+ * tells which entries need a place, and must be cancelled with its call.  Can
+ * ERROR.
  */
 MdbStaged
-mdb_staging_add(const MdbTarget *target, int queue_size, Datum *values,
+mdb_staging_add(const MdbTarget *target, int queue_size,
+				const MdbEntryShape *shape, const Datum *values,
 				const bool *isnull)
 {
 	MdbAccount *account = &mdb_batch(target->batch)->account;
-	MdbEntryShape shape = mdb_entry_measure(target->definition, target->batch,
-											target->definition_ref, values,
-											isnull);
+	uint32		nbytes = mdb_entry_contents(shape);
 	Record		record = {0};
 	Record	   *same;
 	int			nest = GetCurrentTransactionNestLevel();
 
-	if (!mdb_pool_ever_fits(mdb_entry_contents(&shape)))
+	if (!mdb_pool_ever_fits(nbytes))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("entry is too large"),
 				 errdetail("The entry takes " UINT64_FORMAT " bytes of memory, but at most " UINT64_FORMAT " are available to a batch.",
-						   (uint64) mdb_pool_chain_length(mdb_entry_contents(&shape)) * MDB_CHUNK_SIZE,
+						   (uint64) mdb_pool_chain_length(nbytes) * MDB_CHUNK_SIZE,
 						   mdb_pool_limit()),
 				 errhint("Increase \"mdbatch.memory\".")));
 	grow_records();
 	if (nlevels == 0 || levels[nlevels - 1].nest < nest)
 		push_level(nest, false);
 
-	record.ref = mdb_pool_alloc(account, mdb_entry_contents(&shape));
+	record.ref = mdb_pool_alloc(account, nbytes);
 	if (record.ref == MDB_NO_REF)
 		return MDB_NO_MEMORY;
-	record.hash = shape.hash;
-	mdb_entry_fill(record.ref, &shape, target->definition, target->batch,
+	record.hash = shape->hash;
+	mdb_entry_fill(record.ref, shape, target->definition, target->batch,
 				   target->definition_ref, values, isnull);
 
 	same = find_record(record.ref, levels[nlevels - 1].start);
@@ -276,7 +290,7 @@ cut_records(int start)
 			continue;			/* published before an error */
 		if (record->reserved)
 			mdb_queue_unreserve(mdb_entry(record->ref)->batch);
-		mdb_pool_free(account_of(record->ref), record->ref);
+		mdb_pool_free_near(account_of(record->ref), record->ref);
 	}
 }
 
@@ -412,6 +426,7 @@ reset(void)
 	nrecords = 0;
 	nlevels = 0;
 	watched = NULL;
+	mdb_pool_settle();
 	mdb_note_clear();
 	if (max_records > KEPT_RECORDS)
 	{

@@ -5,6 +5,7 @@
 #ifndef MDB_STAGING_H
 #define MDB_STAGING_H
 
+#include "entry.h"
 #include "target.h"
 
 typedef enum MdbStaged
@@ -17,8 +18,11 @@ typedef enum MdbStaged
 
 #define MDB_REHEARSAL	(-1)	/* as queue_size: take no places */
 
+extern void mdb_staging_expect(const MdbTarget *target,
+							   const MdbEntryShape *shapes, int n);
 extern MdbStaged mdb_staging_add(const MdbTarget *target, int queue_size,
-								 Datum *values, const bool *isnull);
+								 const MdbEntryShape *shape,
+								 const Datum *values, const bool *isnull);
 extern void mdb_staging_register(void);
 extern bool mdb_staging_is_empty(void);
 extern MdbWatched *mdb_staging_watch(int *count);

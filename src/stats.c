@@ -64,9 +64,10 @@ copy_books(MdbBooks *books, MdbBatch *batch)
 	books->memory_used = (int64) pg_atomic_read_u32(&batch->account.used) *
 		MDB_CHUNK_SIZE;
 	books->oldest = mdb_batch_oldest(batch);
-	books->added = sum_stripes(batch, offsetof(MdbStripe, count.added));
 	books->coalesced = sum_stripes(batch, offsetof(MdbStripe, count.coalesced));
 	books->stale = sum_stripes(batch, offsetof(MdbStripe, count.stale));
+	books->added = sum_stripes(batch, offsetof(MdbStripe, count.linked)) +
+		books->coalesced + books->stale;
 	books->dropped = pg_atomic_read_u64(&batch->dropped_entries);
 	books->limits = mdb_batch_limits(batch);
 	books->counters = batch->counters;

@@ -15,20 +15,26 @@
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
+#include "nodes/parsenodes.h"
 #include "tcop/tcopprot.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "prepared.h"
 #include "source.h"
 #include "statement.h"
 #include "write.h"
 
 /* Begin to write to a target, which the caller has locked. */
 void
-mdb_write_begin(MdbWriter *writer, const MdbPlan *plan, Oid owner)
+mdb_write_begin(MdbWriter *writer, int batch, const MdbPlan *plan, Oid owner)
 {
+	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+
 	memset(writer, 0, sizeof(*writer));
+	writer->batch = batch;
 	writer->plan = plan;
 	writer->owner = owner;
 	writer->context = CurrentMemoryContext;
@@ -39,8 +45,7 @@ mdb_write_begin(MdbWriter *writer, const MdbPlan *plan, Oid owner)
 	 * No trigger may be deferred in a restricted operation: it would run at
 	 * the commit, with other rights.
 	 */
-	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not set constraints");
+	AfterTriggerSetState(immediate);
 	MemoryContextSwitchTo(writer->context);
 	writer->statement = mdb_statement_write(plan);
 	debug_query_string = writer->statement;
@@ -101,7 +106,9 @@ mdb_write_entries(MdbWriter *writer, const MdbRef *entries, int count)
 	int			result;
 
 	mdb_source_arm(writer->plan, entries, count, false, writer->owner);
-	result = SPI_execute(writer->statement, false, 0);
+	result = SPI_execute_plan(mdb_prepared_get(writer->batch, writer->plan,
+											   writer->statement),
+							  NULL, NULL, false, 0);
 	if (result < 0)
 		elog(ERROR, "unexpected result of a statement: %s",
 			 SPI_result_code_string(result));

@@ -12,6 +12,7 @@
 
 typedef struct MdbWriter
 {
+	int			batch;
 	const MdbPlan *plan;
 	Oid			owner;
 	MdbAsOwner	before;
@@ -21,7 +22,8 @@ typedef struct MdbWriter
 	MdbValueSet *announced;		/* NULL: no row with a value yet */
 } MdbWriter;
 
-extern void mdb_write_begin(MdbWriter *writer, const MdbPlan *plan, Oid owner);
+extern void mdb_write_begin(MdbWriter *writer, int batch, const MdbPlan *plan,
+							Oid owner);
 extern void mdb_write_entries(MdbWriter *writer, const MdbRef *entries,
 							  int count);
 extern void mdb_write_end(MdbWriter *writer);

@@ -1,6 +1,8 @@
-# What is really full: a disk, and the queue of NOTIFY.  No entry is to blame for
-# that: nothing is rejected, nothing is lost, and when there is room again all is
-# written exactly once (R11, R12, R14, R19, R26), while other targets go on (R24).
+# What is really full: a disk, and the queue of NOTIFY (which takes 8 GB before
+# version 17: set MDBATCH_FULL_NOTIFY to fill it).  No entry is to blame for
+# that: nothing is rejected, nothing is lost, and when there is room again all
+# is written exactly once (R11, R12, R14, R19, R26), while other targets go on
+# (R24).  Lost is only what cannot be saved at a stop: the log tells.
 use strict;
 use warnings;
 
@@ -21,8 +23,8 @@ END
 	kill 'QUIT', values %running;
 }
 
-# A mount namespace in which such commands have been run as its root: it lives as
-# long as the process that waits there, or anything else in it.
+# A mount namespace in which such commands have been run as its root: it lives
+# as long as the process that waits there, or anything else in it.
 sub namespace
 {
 	my ($commands) = @_;
@@ -548,9 +550,8 @@ SQL
 	is($sql->('SELECT count(*) FROM mdbatch_rejected'), '0', 'nothing is rejected');
 
 	# The listener goes on: the queue empties, and all is written and heard once.
+	# (PostgreSQL finds that out when somebody asks how full it is: the worker does.)
 	$listener->query_safe('COMMIT');
-	ok($node->poll_query_until('postgres', 'SELECT pg_notification_queue_usage() < 0.01'),
-		'the queue empties');
 	wait_for($node, 'postgres', '(SELECT count(*) >= 3 FROM loud)',
 		'with room the flush succeeds unasked');
 	$sql->('SELECT mdbatch_flush()');
