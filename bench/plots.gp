@@ -1,6 +1,6 @@
 # The plots of bench/run: gnuplot -e "out='DIR'" bench/plots.gp, where
 # clients.data and flush.data are.
-set terminal svg size 720,400 enhanced font "sans-serif,13" background "#ffffff"
+set terminal svg size 720,400 noenhanced font "sans-serif,13" background "#ffffff"
 set datafile separator "\t"
 set grid ytics lc rgb "#dddddd"
 set border 3 lc rgb "#666666"
@@ -8,11 +8,12 @@ set tics nomirror
 set logscale x 2
 
 set output out."/clients.svg"
-set title "Reports per second, by the number of clients"
+set title "Reports of one key, by the number of clients"
 set xlabel "clients"
 set logscale y
-set format y "10^{%T}"
-set key outside right center samplen 2
+set format y "%.0s %c"
+set ylabel "reports per second"
+set key outside below center horizontal samplen 2
 plot for [i = 2:5] "clients.data" using 1:i with linespoints lw 2 pt 7 ps 0.5 \
 	title columnheader(i)
 
