@@ -8,8 +8,10 @@ DATA = mdbatch--1.0.sql
 PGFILEDESC = "mdbatch - batches small updates in shared memory"
 
 PG_CPPFLAGS = -I$(srcdir)/src
-# Without what PostgreSQL's own headers and callbacks are warned of.
-PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
+# Without what PostgreSQL's own headers and callbacks are warned of. Calls within
+# the library need not look whether another one has the symbol: from 16 on
+# PostgreSQL hides them.
+PG_CFLAGS = -fno-semantic-interposition -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-ignored-attributes -Wno-ignored-optimization-argument \
 	-Wno-unknown-warning-option
 
@@ -25,9 +27,6 @@ PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-# Calls within the library need not look whether another one has the symbol. From
-# 16 on PostgreSQL hides them.
-PG_CFLAGS += -fno-semantic-interposition
 ifeq ($(PORTNAME), linux)
 SHLIB_LINK += -Wl,-Bsymbolic-functions
 endif

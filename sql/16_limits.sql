@@ -39,6 +39,14 @@ BEGIN;
 SELECT sum(mdbatch_add(agent(1), ARRAY['lost' || i], ARRAY[repeat('x', 10000)])) > 0 AS some FROM generate_series(1, 100) i;
 ROLLBACK;
 SELECT pending, memory_used < 10000 AS freed FROM mdbatch_stat WHERE relid = 'state'::regclass;
+-- What a savepoint takes back, or a call drops, is free at once.
+BEGIN;
+SAVEPOINT s;
+SELECT sum(mdbatch_add(agent(1), ARRAY['lost' || i], ARRAY[repeat('x', 10000)])) > 0 AS some FROM generate_series(1, 100) i;
+ROLLBACK TO s;
+SELECT mdbatch_add(agent(1), ARRAY['k1', 'big', 'k2'], ARRAY['v', repeat('x', 2000000), 'v']);
+SELECT memory_used < 10000 AS freed FROM mdbatch_stat WHERE relid = 'state'::regclass;
+ROLLBACK;
 SELECT mdbatch_set_target('mdbatch_metadata');
 SELECT mdbatch_add(agent(1), '{a}', '{2}');
 SELECT mdbatch_flush() > 3 AS flushed;

@@ -241,6 +241,7 @@ attempt(Call *call, int queue_size)
 		for (int i = 0; go_on && i < n; i++)
 			go_on = add(call, queue_size, &group, i);
 	}
+	mdb_pool_settle();
 	if (ncolumns > MAX_GROUP_VALUES)
 	{
 		pfree(group.values);

@@ -146,6 +146,7 @@ mdb_entry_measure(const MdbDefinition *definition, uint16 batch,
 	MdbEntryShape shape = {0};
 	int			carried = mdb_definition_carried(definition);
 	uint64		vallen;
+	uint64		contents;
 
 	shape.hash = hash_combine(batch, definition_ref);
 	for (int i = 0; i < definition->nkeys; i++)
@@ -172,12 +173,13 @@ mdb_entry_measure(const MdbDefinition *definition, uint16 batch,
 			vallen += value_size(column, values[i]);
 		}
 	}
-	if (vallen > MDB_MAX_VALUES)
+	contents = vallen + shape.keylen + shape.nslots * MDB_SLOT_SIZE;
+	if (contents > MDB_MAX_CONTENTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("entry is too large"),
-				 errdetail("Its values take " UINT64_FORMAT " bytes, but at most %zu fit into a row.",
-						   vallen, MDB_MAX_VALUES)));
+				 errdetail("It takes " UINT64_FORMAT " bytes, but at most %zu fit into a row.",
+						   contents, MDB_MAX_CONTENTS)));
 	shape.vallen = vallen;
 	return shape;
 }

@@ -12,10 +12,10 @@
 #include "slot.h"
 
 /*
- * The most that the values of an entry may take, bytes: a row of them must fit
- * into an allocation, with its key, its header and what aligns its columns.
+ * The most that an entry may take, bytes: a row of it must fit into an
+ * allocation, with its header and what aligns its columns.
  */
-#define MDB_MAX_VALUES		(MaxAllocSize - 64 * 1024)
+#define MDB_MAX_CONTENTS	(MaxAllocSize - 64 * 1024)
 
 typedef enum MdbEntryState
 {

@@ -21,7 +21,9 @@
  * atomics.  No function here can ERROR, but for the attachment at startup.
  *
  * Limits: nothing is compacted, as nothing is fragmented.  Two allocations
- * that race for the last chunks may both be refused.
+ * that race for the last chunks may both be refused.  An allocation that is
+ * about to be refused is counted for a moment, which can let another batch have
+ * more than there is: that one finds no chunk, and is refused as well.
  */
 #include "postgres.h"
 
@@ -36,6 +38,8 @@
 #define LINK_SIZE		16
 #define HEAD_DATA		(MDB_CHUNK_SIZE - MDB_HEAD_SIZE)
 #define LINK_DATA		(MDB_CHUNK_SIZE - LINK_SIZE)
+#define MAX_LOOKED		(64 * NLISTS)	/* lists, in vain, one after the other */
+#define MAX_CREDIT		64		/* chunks of it that are put back */
 
 typedef union Chunk
 {
@@ -184,6 +188,29 @@ account_alloc(MdbAccount *account, uint32 n)
 	return false;
 }
 
+/* Might a batch be charged with n chunks?  An attempt is seen by others. */
+static bool
+seems_to_have(MdbAccount *account, uint32 n)
+{
+	uint32		used = pg_atomic_read_u32(&account->used);
+
+	return n <= pool->nchunks &&
+		beyond_share(used + n) - beyond_share(used) +
+		pg_atomic_read_u32(&pool->shared.used) <= pool->shared_limit;
+}
+
+/* Pay for n chunks, with credit first; false if the batch may not have them. */
+static bool
+pay(MdbAccount *account, uint32 n)
+{
+	uint32		own = credit_account == account ? Min(credit, n) : 0;
+
+	if (own < n && !account_alloc(account, n - own))
+		return false;
+	credit -= own;
+	return true;
+}
+
 /*
  * A chain for contents of as many bytes, its header and contents undefined;
  * none if the batch may not have that much now.
@@ -195,18 +222,17 @@ mdb_pool_alloc(MdbAccount *account, uint32 nbytes)
 	uint32		list = mdb_proc_number();
 	MdbRef		first = MDB_NO_REF;
 
-	if (credit_account == account && credit >= missing)
-		credit -= missing;
-	else if (missing > pool->nchunks || !account_alloc(account, missing))
+	if (missing > pool->nchunks || !pay(account, missing))
 		return MDB_NO_REF;
 
-	/* The account promises that they exist, so this ends. */
-	for (; missing > 0; list++)
+	/* The account promises that they exist; see Limits. */
+	for (int looked = 0; missing > 0 && looked < MAX_LOOKED; list++, looked++)
 	{
 		FreeList   *free_list = &pool->lists[list % NLISTS];
 
 		if (*(volatile MdbRef *) &free_list->list.first == MDB_NO_REF)
 			continue;			/* it seems, which will do */
+		looked = 0;
 		SpinLockAcquire(&free_list->list.mutex);
 		while (missing > 0 && free_list->list.first != MDB_NO_REF)
 		{
@@ -219,13 +245,19 @@ mdb_pool_alloc(MdbAccount *account, uint32 nbytes)
 		}
 		SpinLockRelease(&free_list->list.mutex);
 	}
+	if (missing > 0)
+	{
+		account_free(account, missing);
+		mdb_pool_free(account, first);
+		return MDB_NO_REF;
+	}
 	return first;
 }
 
 static void
 free_on_credit(MdbAccount *account, uint32 n)
 {
-	if (credit_account == account)
+	if (credit_account == account && credit + n <= MAX_CREDIT)
 		credit += n;
 	else
 		account_free(account, n);
@@ -233,8 +265,9 @@ free_on_credit(MdbAccount *account, uint32 n)
 
 /*
  * From here on this process allocates from a batch, n chunks at first, and
- * frees, on credit, until it settles.  If the batch may not have n chunks now,
- * each allocation is to find that out.
+ * frees, on credit, until it settles, which is to be before it waits for
+ * anything.  If the batch may not have n chunks now, each allocation is to find
+ * that out.
  */
 void
 mdb_pool_prepay(MdbAccount *account, uint32 n)
@@ -247,7 +280,7 @@ mdb_pool_prepay(MdbAccount *account, uint32 n)
 	if (credit >= n)
 		return;
 	n -= credit;
-	if (n <= pool->nchunks && account_alloc(account, n))
+	if (seems_to_have(account, n) && account_alloc(account, n))
 		credit += n;
 }
 

@@ -50,6 +50,7 @@ blocks_of(Oid relid)
 	return blocks;
 }
 
+/* A plan that lives to the end of SPI's bracket, unless it is kept. */
 static SPIPlanPtr
 prepare(const char *statement)
 {
@@ -74,8 +75,8 @@ forget(Prepared *kept)
 }
 
 /*
- * The plan of the statement that writes a batch, for this bracket of SPI; the
- * caller holds the batch and has locked its table.  Can ERROR.
+ * The plan of the statement that writes a batch, which the caller holds, as the
+ * lock of its table; NULL if it is to be executed without one.  Can ERROR.
  */
 SPIPlanPtr
 mdb_prepared_get(int batch, const MdbPlan *plan, const char *statement)
@@ -95,9 +96,9 @@ mdb_prepared_get(int batch, const MdbPlan *plan, const char *statement)
 		return kept->plan;
 
 	forget(kept);
-	made = prepare(statement);
 	if (blocks == InvalidBlockNumber || strlen(statement) > MAX_KEPT_LENGTH)
-		return made;
+		return NULL;
+	made = prepare(statement);
 	statement = MemoryContextStrdup(TopMemoryContext, statement);
 	if (SPI_keepplan(made) != 0)
 		elog(ERROR, "could not keep a plan");

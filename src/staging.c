@@ -167,7 +167,7 @@ absorb(Record *record, const Record *later)
 
 /*
  * Entries of these shapes come next, for a target whose batch this transaction
- * holds.
+ * holds.  Memory is on credit until the caller settles.
  */
 void
 mdb_staging_expect(const MdbTarget *target, const MdbEntryShape *shapes, int n)
@@ -294,6 +294,16 @@ cut_records(int start)
 	}
 }
 
+/* Records were cut off: where are places still reserved? */
+static void
+note_reservations(void)
+{
+	mdb_note_unreserved();
+	for (int i = 0; i < nrecords; i++)
+		if (records[i].reserved)
+			mdb_note_reserved(mdb_entry(records[i].ref)->batch);
+}
+
 /* Fold the uppermost level into the one below; allocates nothing. */
 static void
 fold_level(void)
@@ -351,16 +361,7 @@ mdb_staging_cancel_call(void)
 	Assert(levels[nlevels - 1].is_call);
 	cut_records(levels[nlevels - 1].start);
 	nlevels--;
-}
-
-/* After a rollback to a savepoint: where are places still reserved? */
-static void
-note_reservations(void)
-{
-	mdb_note_unreserved();
-	for (int i = 0; i < nrecords; i++)
-		if (records[i].reserved)
-			mdb_note_reserved(mdb_entry(records[i].ref)->batch);
+	note_reservations();
 }
 
 static void
@@ -373,6 +374,7 @@ subtransaction_ends(SubXactEvent event, SubTransactionId mine,
 	{
 		int			before = nlevels;
 
+		mdb_pool_settle();
 		while (nlevels > 0 && levels[nlevels - 1].nest >= nest)
 		{
 			cut_records(levels[nlevels - 1].start);
@@ -400,6 +402,8 @@ publish_all(void)
 	bool		wake = false;
 	int			n = nrecords;
 
+	if (n > 0)
+		mdb_pool_prepay(account_of(records[0].ref), 0);
 	for (int i = 0; i < n; i++)
 	{
 		Record		record = records[i];

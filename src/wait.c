@@ -179,33 +179,45 @@ mdb_wait_for_room(int number, int queue_size, int needed)
 
 /*
  * Wait until a batch that the caller holds has been flushed more often than
- * that, which frees memory; false if nothing is pending in it.  ERROR if
- * waiting is refused.
+ * that, which frees memory, or until what frees it may be over; false if nothing
+ * is pending in it, and nobody is to be waited for.  ERROR if waiting is
+ * refused.
  */
 bool
 mdb_wait_for_memory(int number, uint64 flushes)
 {
 	MdbBatch   *batch = mdb_batch(number);
-	bool		pending;
+	bool		waited = false;
 
 	mdb_wait_refuse("room in a batch");
 	mdb_roster_wake(batch->dboid);
 	for (;;)
 	{
 		bool		flushed;
+		bool		pending;
 
 		ConditionVariablePrepareToSleep(&batch->changed);
 		LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
 		pending = mdb_batch_waiting(batch) + batch->in_flight > 0;
 		flushed = batch->nflushed != flushes;
 		LWLockRelease(mdb_batch_lock(number));
-		if (flushed || !pending)
+		if (flushed)
+			break;
+		if (!pending)
 		{
+			/* A flush tells that it is over before it has freed everything. */
+			VirtualTransactionId vxid = mdb_roster_vxid(batch->dboid);
+
 			ConditionVariableCancelSleep();
-			return flushed;
+			if (VirtualTransactionIdIsValid(vxid))
+				return VirtualXactLock(vxid, true);
+			return waited;
 		}
 		wait_for_change(number, false);
+		waited = true;
 	}
+	ConditionVariableCancelSleep();
+	return true;
 }
 
 /*

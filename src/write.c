@@ -103,12 +103,13 @@ collect(MdbWriter *writer)
 void
 mdb_write_entries(MdbWriter *writer, const MdbRef *entries, int count)
 {
+	SPIPlanPtr	plan = mdb_prepared_get(writer->batch, writer->plan,
+										writer->statement);
 	int			result;
 
 	mdb_source_arm(writer->plan, entries, count, false, writer->owner);
-	result = SPI_execute_plan(mdb_prepared_get(writer->batch, writer->plan,
-											   writer->statement),
-							  NULL, NULL, false, 0);
+	result = plan != NULL ? SPI_execute_plan(plan, NULL, NULL, false, 0) :
+		SPI_execute(writer->statement, false, 0);
 	if (result < 0)
 		elog(ERROR, "unexpected result of a statement: %s",
 			 SPI_result_code_string(result));

@@ -125,10 +125,27 @@ wait_for($node, 'postgres', q{EXISTS (SELECT FROM pg_stat_activity
 $holder->query_safe('ROLLBACK TO s');
 $holder->query_safe('COMMIT');
 is(scalar finish_query($waiters[0]), '2', 'it goes on when the transaction ends');
+
+# Two that have taken the last place in vain do not wait for each other.
+$node->safe_psql('postgres', 'SELECT mdbatch_flush()');
+my $late = session($node, 'postgres');
+$late->query_safe('BEGIN');
+is($late->query_safe(add('a' .. 'i')), '9', 'one place is left');
+$_->query_safe(q{SET deadlock_timeout = '10ms'}) foreach @waiters;
+start_query($waiters[0], add('p', 'q'));
+start_query($waiters[1], add('r', 's'));
+wait_for($node, 'postgres', q{(SELECT count(*) = 2 FROM pg_stat_activity
+	WHERE query LIKE 'SELECT mdbatch_add%' AND state = 'active'
+	  AND wait_event IS NOT NULL
+	  AND query_start < clock_timestamp() - interval '500ms')},
+	'two want two, and wait for long');
+$late->query_safe('ROLLBACK');
+($result, $error) = finish_query($_), is("$result$error", '2', 'both go on')
+  foreach @waiters;
 is($node->safe_psql('postgres', 'SELECT mdbatch_flush() >= 0'), 't', 'all is flushed');
 is(books('pending, reserved, dropped'), '0|0|0', 'nothing is left over');
 books_ok($node, 'postgres');
 
-$_->quit foreach $locker, $holder, @waiters;
+$_->quit foreach $locker, $holder, $late, @waiters;
 $node->stop;
 done_testing();
