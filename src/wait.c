@@ -4,11 +4,13 @@
  *
  * Model: while a flush of the database runs, a waiter waits for the worker's
  * transaction, as for any lock: if the waiter is in the worker's way, the
- * detector finds that out.  While none runs it sleeps on the condition
- * variable of its batch, which the worker broadcasts after it has published
- * its transaction and before it takes its first lock, for all batches of the
- * database.  Then the waiter looks again.  When only the reservations of
- * others fill a batch, it waits for one of their transactions.
+ * detector finds that out.  As a rule a flush is short: so for a part of the
+ * worker's lock_timeout the waiter sleeps first, on the condition variable of
+ * its batch.  While no flush runs it sleeps there, too; the worker broadcasts
+ * it after it has published its transaction and before it takes its first
+ * lock, for all batches of the database.  Then the waiter looks again.  When
+ * only the reservations of others fill a batch, it waits for one of their
+ * transactions.
  *
  * A transaction that could be in the way of the flush for certain (it has
  * written, or has locks) may not wait at all.
@@ -28,7 +30,9 @@
 #include "pgstat.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "define.h"
@@ -37,7 +41,10 @@
 #include "hash.h"
 #include "note.h"
 #include "roster.h"
+#include "settings.h"
 #include "wait.h"
+
+#define UNSEEN_WAIT		100		/* ms, at most */
 
 static bool in_worker = false;
 
@@ -120,6 +127,29 @@ mdb_wait_refuse(const char *what)
 }
 
 /*
+ * Many who wait for the same lock are slow to be woken.  So whoever waits for a
+ * transaction does without the lock at first, unless its own lock_timeout is
+ * about as short.  How long from now, in milliseconds?  The worker looks for a
+ * deadlock after half its lock_timeout, and must see us then.
+ */
+static long
+unseen_wait(VirtualTransactionId vxid)
+{
+	static VirtualTransactionId awaited;
+	static TimestampTz until;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (LockTimeout > 0 && LockTimeout < 10 * UNSEEN_WAIT)
+		return 0;
+	if (!VirtualTransactionIdEquals(vxid, awaited))
+	{
+		awaited = vxid;
+		until = now + Min(UNSEEN_WAIT, mdb_lock_timeout / 4) * INT64CONST(1000);
+	}
+	return Max(until - now, 0) / 1000;
+}
+
+/*
  * Wait until something about the batch may have changed.  The caller has
  * prepared to sleep on the batch's condition variable, then looked.
  */
@@ -133,6 +163,12 @@ wait_for_change(int number, bool only_reservations)
 		vxid = mdb_note_holder(number);
 	if (VirtualTransactionIdIsValid(vxid))
 	{
+		long		unseen = unseen_wait(vxid);
+
+		if (unseen > 0 &&
+			!ConditionVariableTimedSleep(&batch->changed, unseen,
+										 PG_WAIT_EXTENSION))
+			return;
 		ConditionVariableCancelSleep();
 		CHECK_FOR_INTERRUPTS();
 		(void) VirtualXactLock(vxid, true);
