@@ -133,8 +133,8 @@ void
 mdb_barrier_begin_sync(FunctionCallInfo fcinfo, const char *procedure)
 {
 	bool		atomic = fcinfo->context == NULL ||
-	!IsA(fcinfo->context, CallContext) ||
-	castNode(CallContext, fcinfo->context)->atomic;
+		!IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic;
 
 	if (atomic)
 		ereport(ERROR,

@@ -119,7 +119,8 @@ typedef struct MdbBatch
 	int			failures_in_row;
 	MdbReason	failed_reason;
 	int64		requested;		/* flush what arrived before */
-	bool		writing;		/* a flush has the table, and what is in flight */
+	bool		writing;		/* a flush has the table, and what is in
+								 * flight */
 	int64		discarded_until;	/* what arrived until then is not wanted */
 	bool		gone;			/* target dropped: discard */
 	bool		detached;		/* gone as soon as it is empty */

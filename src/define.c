@@ -50,8 +50,8 @@ mdb_define_next(const MdbBatch *batch)
 	{
 		const MdbDefinitionHead *head = mdb_define_head(ref);
 		bool		may_overtake = waiting == NULL ||
-		(head->version != InvalidAttrNumber &&
-		 head->version == waiting->version);
+			(head->version != InvalidAttrNumber &&
+			 head->version == waiting->version);
 
 		if (head->ready.first != MDB_NO_REF)
 			return may_overtake ? ref : MDB_NO_REF;

@@ -22,7 +22,8 @@ typedef struct MdbDefinitionHead
 	MdbRef		newer;			/* the next of the batch's definitions */
 	MdbList		ready;			/* its waiting entries, in flush order */
 	MdbList		deferred;		/* those that wait for their own retry */
-	uint32		nlocked;		/* of the deferred, those whose rows were locked */
+	uint32		nlocked;		/* of the deferred, those whose rows were
+								 * locked */
 	uint32		nentries;		/* waiting and in flight */
 } MdbDefinitionHead;
 

@@ -45,13 +45,14 @@ typedef struct MdbEntry
 
 	/* Under the lock of the hash partition. */
 	MdbRef		hash_next;
-	uint32		state;			/* MdbEntryState; changes under the batch's lock
-								 * too */
+	uint32		state;			/* MdbEntryState; changes under the batch's
+								 * lock too */
 
 	/* Under the lock of the batch. */
 	MdbRef		order_prev;
 	MdbRef		order_next;
-	int64		arrival;		/* of the key, us since 2000, unique in a batch */
+	int64		arrival;		/* of the key, us since 2000, unique in a
+								 * batch */
 	uint32		retry_at;		/* s since 2000, when deferred; else 0 */
 	uint16		deferrals;		/* in a row */
 	bool		locked;			/* the row was, when it was deferred */

@@ -233,4 +233,3 @@ mdb_hash_combine(MdbRef earlier, MdbRef later)
 	goes->vallen = vallen;
 	return true;
 }
-

@@ -18,7 +18,7 @@ extern void mdb_hash_prefetch_entry(uint32 hash);
 extern bool mdb_hash_same_key(MdbRef a, MdbRef b);
 extern bool mdb_hash_seems_waiting(MdbRef like);
 extern bool mdb_hash_is_pending(uint32 hash, int batch, int64 before,
-							   bool *deferred);
+								bool *deferred);
 extern bool mdb_hash_combine(MdbRef earlier, MdbRef later);
 extern MdbRef mdb_hash_find(MdbRef like, MdbEntryState state);
 extern void mdb_hash_insert(MdbRef ref);

@@ -33,7 +33,8 @@ typedef struct Isolation
 	MdbWriter  *writer;
 	MdbBlame   *blame;
 
-	TimestampTz deadline;		/* what is not tried until then is stepped over */
+	TimestampTz deadline;		/* what is not tried until then is stepped
+								 * over */
 	int			taken;			/* entries that the target took */
 	bool		same_step;		/* all that are stepped over met one error */
 	int			step_sqlstate;

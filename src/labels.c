@@ -98,7 +98,7 @@ mdb_labels_write_table(Oid relid, const MdbTableLabel *label)
 /* Label a column of a table, whose lock the caller has. */
 void
 mdb_labels_write_column(Oid relid, AttrNumber attnum,
-					   const MdbColumnLabel *label)
+						const MdbColumnLabel *label)
 {
 	ObjectAddress object = address(relid, attnum);
 

@@ -10,10 +10,10 @@
 extern void mdb_labels_register(void);
 extern bool mdb_labels_read_table(Oid relid, MdbTableLabel *label);
 extern bool mdb_labels_read_column(Oid relid, AttrNumber attnum,
-								  MdbColumnLabel *label);
+								   MdbColumnLabel *label);
 extern void mdb_labels_write_table(Oid relid, const MdbTableLabel *label);
 extern void mdb_labels_write_column(Oid relid, AttrNumber attnum,
-								   const MdbColumnLabel *label);
+									const MdbColumnLabel *label);
 extern bool mdb_labels_is_attached(Oid relid);
 extern void mdb_labels_clear(Oid relid);
 extern void mdb_labels_clear_all(void);

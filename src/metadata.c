@@ -170,12 +170,12 @@ next_entry(void *state, int number, Datum *values, bool *isnull)
 
 	memset(isnull, false, MDB_METADATA_COLUMNS * sizeof(bool));
 	values[MDB_METADATA_AGENT] = required(&walks[MDB_METADATA_AGENT], MDB_METADATA_AGENT, UUID_LEN, false,
-								TYPALIGN_CHAR);
+										  TYPALIGN_CHAR);
 	values[MDB_METADATA_KEY] = required(&walks[MDB_METADATA_KEY], MDB_METADATA_KEY, -1, false, TYPALIGN_INT);
 	values[MDB_METADATA_VALUE] = required(&walks[MDB_METADATA_VALUE], MDB_METADATA_VALUE, -1, false, TYPALIGN_INT);
 	values[MDB_METADATA_TIME] = required(&walks[MDB_METADATA_TIME], MDB_METADATA_TIME,
-									sizeof(TimestampTz), FLOAT8PASSBYVAL,
-									TYPALIGN_DOUBLE);
+										 sizeof(TimestampTz), FLOAT8PASSBYVAL,
+										 TYPALIGN_DOUBLE);
 	if (!next_element(&walks[MDB_METADATA_ERROR], -1, false, TYPALIGN_INT,
 					  &values[MDB_METADATA_ERROR]))
 		values[MDB_METADATA_ERROR] = empty_text();

@@ -41,8 +41,8 @@ take_rejected(Oid relid, int64 room, int64 *count)
 {
 	MemoryContext context = CurrentMemoryContext;
 	const char *target =
-	quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-							   get_rel_name(relid));
+		quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+								   get_rel_name(relid));
 	Oid			types[] = {TEXTOID, INT8OID};
 	Datum		values[] = {CStringGetTextDatum(target), Int64GetDatum(room)};
 	const char *table;

@@ -7,7 +7,7 @@
 
 #include "definition.h"
 
-#define MDB_SLOT_SIZE	16			/* bytes of a merge slot */
+#define MDB_SLOT_SIZE	16		/* bytes of a merge slot */
 
 /* Eight bytes of a value, and what it takes to merge it by itself. */
 typedef struct MdbSlot

@@ -54,7 +54,8 @@ typedef struct Level
 static Record *records;
 static int	nrecords;
 static int	max_records;
-static int *buckets;			/* the last record of each; max_records of them */
+static int *buckets;			/* the last record of each; max_records of
+								 * them */
 
 static MdbWatched *watched;		/* of the records, in their order; or NULL */
 

@@ -27,7 +27,8 @@ typedef struct Search
 	const MdbWriter *writer;
 	MdbRef	   *entries;
 	int			count;
-	int		   *found;			/* rows that are there, less those that are free */
+	int		   *found;			/* rows that are there, less those that are
+								 * free */
 } Search;
 
 /* Count, for each entry, the rows that a query finds. */
@@ -99,7 +100,7 @@ mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries, int count,
 	for (int i = 0; i < count; i++)
 	{
 		bool		looked = looked_at < search.count &&
-		search.entries[looked_at] == entries[i];
+			search.entries[looked_at] == entries[i];
 
 		if (looked && search.found[looked_at++] > 0)
 			locked[nlocked++] = entries[i];

@@ -120,7 +120,9 @@ cached(Oid relid)
 	return target;
 }
 
-static void pg_attribute_noreturn()
+static void not_attached(Oid relid) pg_attribute_noreturn();
+
+static void
 not_attached(Oid relid)
 {
 	ereport(ERROR,
@@ -393,7 +395,7 @@ mdb_target_hold_batch(MdbTarget *target)
 		{
 			target->definition_ref =
 				mdb_define(target->batch, target->definition,
-								 target->name);
+						   target->name);
 			if (target->definition_ref == MDB_NO_REF)
 				return false;
 			target->epoch = epoch;

@@ -19,9 +19,10 @@ typedef struct MdbTarget
 	MemoryContext context;		/* of what follows */
 	MdbDefinition *definition;
 	TupleDesc	row;			/* its columns as the table has them */
-	TupleDesc	input;			/* as values are made for them: keys and version
-								 * without their domains, which may refuse nulls
-								 * that have errors and defaults of their own */
+	TupleDesc	input;			/* as values are made for them: keys and
+								 * version without their domains, which may
+								 * refuse nulls that have errors and defaults
+								 * of their own */
 	uint64		resolved;		/* how often; another number, another row */
 	Oid			owner;
 	char		name[MDB_TARGET_NAME];

@@ -52,7 +52,7 @@ is_template(Oid dboid)
 {
 	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
 	bool		result = HeapTupleIsValid(tuple) &&
-	((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
 
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);

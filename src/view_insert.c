@@ -39,7 +39,8 @@ typedef struct Mapping
 	Oid			relid;			/* of the target */
 	uint64		resolved;		/* 0: nothing is mapped yet */
 	MemoryContext context;		/* of what follows */
-	ExprState **assigned;		/* of an entry's columns; NULL: not in the view */
+	ExprState **assigned;		/* of an entry's columns; NULL: not in the
+								 * view */
 	bool	   *used;			/* columns of the view that are in an entry */
 	ExprContext *econtext;
 } Mapping;
