@@ -44,7 +44,7 @@
 #include "settings.h"
 #include "wait.h"
 
-#define UNSEEN_WAIT		100		/* ms, at most */
+#define UNSEEN_WAIT		20		/* ms, at most */
 
 static bool in_worker = false;
 

@@ -155,11 +155,11 @@ wait_for($node, 'postgres', waiting("SELECT mdbatch_flush%", 'Lock') . ' OR '
 start_query($locker, 'LOCK TABLE mal.other IN ACCESS EXCLUSIVE MODE');
 my $start = time;
 my ($result, $error) = finish_query($waiter);
-like($error, qr/ERROR:/, 'the cycle is broken');
-cmp_ok(time - $start, '<', $limit, '... within seconds');
+cmp_ok(time - $start, '<', $limit, 'the cycle is broken within seconds');
 $waiter->query('ROLLBACK');
-($result, $error) = finish_query($locker);
-is($error, '', '... the other one gets its lock');
+my ($result2, $error2) = finish_query($locker);
+is(scalar(grep { /ERROR:/ } $error, $error2), 1,
+	'... by an error of one of the two');
 $locker->query_safe('ROLLBACK');
 sql('SELECT mdbatch_flush()');
 

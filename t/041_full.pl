@@ -252,9 +252,10 @@ SQL
 	is($sql->("SELECT mdbatch_flush('counter') > 0"), 't', 'there is room again');
 	is($sql->('SELECT sum(n), count(*), max(n) FROM counter'), "$expected|1000|3",
 		'everything is written exactly once');
-	is($sql->("SELECT mdbatch_flush('metadata')"), '90', 'the metadata, too');
+	# Its backoff may have ended before.
+	$sql->("SELECT mdbatch_flush('metadata')");
 	is($sql->("SELECT count(*), count(*) FILTER (WHERE value = 'x') FROM metadata"),
-		'90|1', 'with the newest values');
+		'90|1', 'the metadata, too, with the newest values');
 	$nothing_rejected->('nothing was rejected');
 	books_ok($node, 'postgres');
 
