@@ -249,11 +249,10 @@ SQL
 	# Room: all is written, unasked, once the backoff ends.
 	my $expected = 50 + 150 + 1 + 900 + 900;
 	$make_room->();
-	is($sql->("SELECT mdbatch_flush('counter') > 0"), 't', 'there is room again');
+	# (The backoff of either may have ended before.)
+	$sql->('SELECT mdbatch_flush()');
 	is($sql->('SELECT sum(n), count(*), max(n) FROM counter'), "$expected|1000|3",
 		'everything is written exactly once');
-	# Its backoff may have ended before.
-	$sql->("SELECT mdbatch_flush('metadata')");
 	is($sql->("SELECT count(*), count(*) FILTER (WHERE value = 'x') FROM metadata"),
 		'90|1', 'the metadata, too, with the newest values');
 	$nothing_rejected->('nothing was rejected');
