@@ -200,7 +200,9 @@ BEGIN
   EXCEPTION WHEN raise_exception THEN NULL;
   END;
 END $$;
-SET max_stack_depth = '6MB';
+-- more where each call takes more of it
+\set depth `echo ${MDBATCH_STACK:-6MB}`
+SET max_stack_depth = :'depth';
 SELECT nest(1);
 SELECT count(*), max(id) FROM mdbatch_pending_rows(NULL::t);
 SELECT reserved, pending FROM books WHERE target = 'public.t' AND pending > 0;
