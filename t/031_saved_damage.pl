@@ -490,6 +490,9 @@ sub kill_postmaster
 			!grep { kill 0, $_ } $pid, @children;
 		},
 		'the server is gone');
+
+	# PostgreSQL does not start beside a lock file that is empty still.
+	unlink grep { -z } glob $node->host . '/.s.PGSQL.*.lock';
 	return;
 }
 
