@@ -28,7 +28,8 @@ static const ModelType model_types[] = {
 	{TIMESTAMPOID, 8, true}, {TIMESTAMPTZOID, 8, true},
 	/* From here on nothing merges. */
 	{BOOLOID, 1, true}, {TEXTOID, -1, false}, {UUIDOID, 16, false},
-	{NAMEOID, NAMEDATALEN, false}, {MACADDROID, 6, false}};
+	{NAMEOID, NAMEDATALEN, false}, {MACADDROID, 6, false}
+};
 
 /* Some of the first, which can be versions. */
 static const int version_types[] = {0, 1, 2, 5, 6, 7};

@@ -119,7 +119,10 @@ take_nonzero(Input *input)
 static void
 test_strings(Input *input)
 {
-	enum {MOST = 600};
+	enum
+	{
+		MOST = 600
+	};
 	char	   *added[MOST];
 	int			lengths[MOST];
 	char	   *heard[MOST];
@@ -186,7 +189,10 @@ test_strings(Input *input)
 static void
 test_uuids(Input *input)
 {
-	enum {MOST = 1000};
+	enum
+	{
+		MOST = 1000
+	};
 	char	   *added[MOST];
 	int			lengths[MOST];
 	int			nadded = 0;

@@ -94,12 +94,14 @@ make_texts(const char *prefix, int n)
 static void
 look_up_add(FmgrInfo *flinfo)
 {
+	bool		isnull;
+
 	if (SPI_execute("SELECT 'mdbatch_add'::regproc::oid", true, 1) !=
 		SPI_OK_SELECT)
 		elog(ERROR, "cannot find mdbatch_add");
 	fmgr_info_cxt(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
 												 SPI_tuptable->tupdesc, 1,
-												 &(bool) {false})),
+												 &isnull)),
 				  flinfo, TopMemoryContext);
 }
 
@@ -111,6 +113,7 @@ look_up_add(FmgrInfo *flinfo)
 Datum
 bench_adds(PG_FUNCTION_ARGS)
 {
+	LOCAL_FCINFO(add, 5);
 	int			transactions = PG_GETARG_INT32(0);
 	int			calls = PG_GETARG_INT32(1);
 	int			nkeys = PG_GETARG_INT32(2);
@@ -121,7 +124,6 @@ bench_adds(PG_FUNCTION_ARGS)
 												ALLOCSET_DEFAULT_SIZES);
 	MemoryContext inner = AllocSetContextCreate(outer, "bench call",
 												ALLOCSET_DEFAULT_SIZES);
-	LOCAL_FCINFO(add, 5);
 	FmgrInfo	flinfo;
 	pg_uuid_t  *ids;
 	Datum		keys;
@@ -147,9 +149,9 @@ bench_adds(PG_FUNCTION_ARGS)
 		for (int i = 0; i < calls; i++)
 		{
 			uint32		which = at_random ?
-			(uint32) pg_prng_uint64_range(&pg_global_prng_state, 0,
-										  agents - 1) :
-			next++ % agents;
+				(uint32) pg_prng_uint64_range(&pg_global_prng_state, 0,
+											  agents - 1) :
+				next++ % agents;
 
 			InitFunctionCallInfoData(*add, &flinfo, 5, InvalidOid, NULL, NULL);
 			add->args[0].value = UUIDPGetDatum(&ids[which]);
@@ -173,13 +175,13 @@ bench_adds(PG_FUNCTION_ARGS)
 	SPI_finish();
 	{
 		TupleDesc	desc;
+		bool		isnull = false;
 		Datum		ns = Float8GetDatum(INSTR_TIME_GET_DOUBLE(end) * 1e9 /
 										((double) transactions * calls));
 
 		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "return type must be a row type");
 		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
-														  &ns,
-														  &(bool) {false})));
+														  &ns, &isnull)));
 	}
 }
