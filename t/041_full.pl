@@ -402,15 +402,22 @@ SQL
 		$put->($target);
 		wait_for($node, 'postgres', q{EXISTS (SELECT FROM pg_stat_activity
 			WHERE backend_type = 'mdbatch worker')}, 'there is a worker');
+		# Connected before: with EXEC_BACKEND a connection needs a file.
+		my $session = session($node, 'postgres');
+		$session->query_safe('\set VERBOSITY verbose');
 		$fill->($room);
 		if ($target eq 'counter')
 		{
-			like(error_of($node, "SELECT mdbatch_flush('$target')"),
+			start_query($session, "SELECT mdbatch_flush('$target')");
+			my ($result, $failure) = finish_query($session);
+
+			like($failure,
 				qr/ERROR:  53100: could not flush.*\n.*: No space left on device/,
 				'no temporary file can be written');
-			is($sql->("SELECT pending, rejected FROM mdbatch_stat
+			is($session->query_safe("SELECT pending, rejected FROM mdbatch_stat
 				WHERE target = 'public.$target'"), '3000|0', 'nothing is rejected');
 		}
+		end_session($session);
 		$offset = -s $node->logfile;
 		stop_inside($node, $namespace);
 		if ($enough)
