@@ -274,6 +274,30 @@ WHERE r.oid OPERATOR(pg_catalog.=) '@extschema@.mdbatch_metadata'::pg_catalog.re
   AND NOT EXISTS (SELECT 1 FROM labelled l
 		WHERE (l.t OPERATOR(pg_catalog.->>) 'metadata')::pg_catalog.bool);
 COMMENT ON VIEW @extschema@.mdbatch_target IS 'a row per attached table';
+COMMENT ON COLUMN @extschema@.mdbatch_target.target IS
+	'the attached table';
+COMMENT ON COLUMN @extschema@.mdbatch_target.metadata IS
+	'true if mdbatch_add writes to this table';
+COMMENT ON COLUMN @extschema@.mdbatch_target.key IS
+	'columns that identify a row';
+COMMENT ON COLUMN @extschema@.mdbatch_target.version IS
+	'column that tells which of two entries is newer; null if the order of arrival does';
+COMMENT ON COLUMN @extschema@.mdbatch_target.columns IS
+	'columns that an entry carries beside key and version';
+COMMENT ON COLUMN @extschema@.mdbatch_target.merge IS
+	'sum, min or max for each column that is merged';
+COMMENT ON COLUMN @extschema@.mdbatch_target.mode IS
+	'upsert inserts missing rows, update writes only rows that exist';
+COMMENT ON COLUMN @extschema@.mdbatch_target.channel IS
+	'channel of the notifications; null if none are sent';
+COMMENT ON COLUMN @extschema@.mdbatch_target.notify IS
+	'column whose values are announced';
+COMMENT ON COLUMN @extschema@.mdbatch_target.batch_size IS
+	'batch size of this table; null if the setting holds';
+COMMENT ON COLUMN @extschema@.mdbatch_target.flush_interval IS
+	'flush interval of this table; null if the setting holds';
+COMMENT ON COLUMN @extschema@.mdbatch_target.owner IS
+	'owner of the table, as whom the worker writes';
 GRANT SELECT ON @extschema@.mdbatch_target TO PUBLIC;
 
 CREATE FUNCTION @extschema@.mdbatch_stat_rows(
@@ -307,6 +331,68 @@ FROM @extschema@.mdbatch_stat_rows() s
 LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.datid;
 COMMENT ON VIEW @extschema@.mdbatch_stat IS
 	'a row per batch of the whole server: what is pending and what became of the rest';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.datid IS
+	'database, by OID';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.datname IS
+	'database; null if it is gone';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.relid IS
+	'table, by OID';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.target IS
+	'name of the table when last resolved; null for other databases, but for pg_read_all_stats';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.worker_pid IS
+	'process that flushes the batches of the database; null if none runs';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.pending IS
+	'entries that are not in the table yet';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.in_flight IS
+	'those of them that a flush is writing now';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.reserved IS
+	'places held by transactions that have not committed';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.capacity IS
+	'entries that may wait, as mdbatch.queue_size holds for this batch';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.memory_used IS
+	'bytes that this batch takes';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.memory_limit IS
+	'bytes that this batch could take at most';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.added IS
+	'entries accepted and committed';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.coalesced IS
+	'entries replaced by, or merged into, another while they waited';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.stale IS
+	'entries that arrived older than the one that waited';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.dropped IS
+	'entries not accepted as the batch was full; not part of added';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.flushed IS
+	'entries written';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.skipped IS
+	'entries flushed without a row written: newer, missing, or a trigger said no';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.rejected IS
+	'entries that the table refused for good, see mdbatch_rejected';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.discarded IS
+	'entries thrown away by mdbatch_discard, or with their table, extension or database';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.batches_scheduled IS
+	'flushes after the flush interval';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.batches_capacity IS
+	'flushes because batch_size entries waited';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.batches_requested IS
+	'flushes asked for by mdbatch_flush or a procedure that acknowledges';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.batches_shutdown IS
+	'last flushes of a worker that was told to stop';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.flush_failures IS
+	'flushes that failed';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.notifications IS
+	'notification payloads sent';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.oldest_pending IS
+	'when the oldest pending entry arrived';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.last_flush IS
+	'end of the last flush that committed';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.last_flush_duration IS
+	'how long that flush took';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.last_failure IS
+	'when a flush last failed, or stepped over entries';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.last_error IS
+	'error of that flush; only SQLSTATE and table for roles that may not see values';
+COMMENT ON COLUMN @extschema@.mdbatch_stat.stats_reset IS
+	'when the counters began';
 GRANT SELECT ON @extschema@.mdbatch_stat TO PUBLIC;
 
 CREATE FUNCTION @extschema@.mdbatch_stat_histogram_rows(
@@ -326,6 +412,22 @@ FROM @extschema@.mdbatch_stat_histogram_rows() h
 LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) h.datid;
 COMMENT ON VIEW @extschema@.mdbatch_stat_histogram IS
 	'histograms of batch size, batch utilization and flush duration, with cumulative buckets';
+COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.datname IS
+	'database; null if it is gone';
+COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.target IS
+	'name of the table when last resolved; null for other databases, but for pg_read_all_stats';
+COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.metric IS
+	'batch_size, batch_utilization or flush_duration_seconds';
+COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.reason IS
+	'reason of the flushes that are counted; null if all are';
+COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.le IS
+	'upper bound of the bucket, inclusive; the last one is Infinity';
+COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.bucket_count IS
+	'observations up to that bound, smaller buckets included';
+COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.sum IS
+	'sum of all observations';
+COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.count IS
+	'number of all observations';
 GRANT SELECT ON @extschema@.mdbatch_stat_histogram TO PUBLIC;
 
 CREATE FUNCTION @extschema@.mdbatch_stat_reset()

@@ -26,10 +26,6 @@ FROM pg_depend
 WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
   AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'mdbatch')
 ORDER BY 1;
-SELECT count(*) AS columns_without_comment
-FROM pg_attribute
-WHERE attrelid IN ('mdbatch_metadata'::regclass, 'mdbatch_rejected'::regclass) AND attnum > 0
-  AND col_description(attrelid, attnum) IS NULL;
 
 -- R18: what PUBLIC may not call.
 SELECT proname::text COLLATE "C" AS proname FROM pg_proc
