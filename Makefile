@@ -33,3 +33,19 @@ endif
 
 # PGXS does not know what includes what.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*.h)
+
+# The release for PGXN, of what is committed and .gitattributes does not leave
+# out. META.json has the version of the release; it is one of the version that
+# mdbatch.control says, which has two numbers.
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'$$/\1/p" $(EXTENSION).control)
+DISTVERSION = $(shell perl -MJSON::PP -0777 -ne 'print decode_json($$_)->{version}' META.json)
+DIST = $(EXTENSION)-$(DISTVERSION)
+
+.PHONY: dist
+dist:
+	@case '$(DISTVERSION)' in '$(EXTVERSION)'.*) ;; *) \
+		echo 'META.json says $(DISTVERSION), $(EXTENSION).control $(EXTVERSION)' >&2; \
+		exit 1;; esac
+	@git diff-index --quiet HEAD -- || { \
+		echo 'there are changes that are not committed' >&2; exit 1; }
+	git archive --format=zip --prefix=$(DIST)/ --output=$(DIST).zip HEAD
