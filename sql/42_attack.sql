@@ -146,7 +146,7 @@ ALTER DATABASE :"here" SET search_path = mal, public, pg_catalog;
 ALTER ROLE mdb_vic SET search_path = mal, public, pg_catalog;
 -- a worker that starts now has that, too
 SELECT max(worker_pid) AS old_worker FROM public.mdbatch_stat WHERE datname OPERATOR(pg_catalog.=) current_database() \gset
-SELECT pg_terminate_backend(:old_worker) IS NOT NULL AS terminated;
+SELECT pg_terminate_backend(:old_worker, 30000) IS NOT NULL AS terminated;
 SELECT public.mdbatch_attach('vic.t', version => 'at', merge => '{"total": "sum", "least": "min"}', channel => 'c', notify => 'n');
 SELECT public.mdbatch_put('vic.t', '[{"id": 1, "u": "00000000-0000-0000-0000-000000000001", "n": "a", "total": 1, "least": 1, "at": "2020-01-01", "v": "x", "j": {"a": 1}}, {"id": 2, "u": "00000000-0000-0000-0000-000000000001", "n": "a", "total": 1, "v": "x"}]');
 SELECT public.mdbatch_flush('vic.t');

@@ -235,7 +235,8 @@ offer(%released);
 # Each version can be installed; two times the same is the same.
 my @versions = split /\n/,
   sql('postgres', "SELECT version FROM pg_available_extension_versions WHERE name = 'mdbatch'");
-my %named = map { $_ => 1 } map { /^mdbatch--(.*)\.sql$/; split /--/, $1 } grep { /\.sql$/ } keys %released;
+my %named = map { $_ => 1 }
+  map { /^mdbatch--(.*)\.sql$/ ? split(/--/, $1) : () } keys %released;
 
 is("@{[sort @versions]}", "@{[sort keys %named]}", 'every version can be installed');
 ok($named{$current}, 'the default version is one of them');
@@ -334,7 +335,8 @@ SQL
 		what => 'what is dumped',
 		old => qr/(?<=mdbatch_rejected', ')(?='\);)/,
 		instead => 'WHERE true',
-		update => q{SELECT pg_catalog.pg_extension_config_dump('@extschema@.mdbatch_rejected', 'WHERE true');},
+		update => q{SELECT pg_catalog.pg_extension_config_dump(
+	'@extschema@.mdbatch_rejected', 'WHERE true');},
 		found => qr/^-.*mdbatch_rejected.*WHERE true/m
 	});
 $_->{update} //= $_->{new} foreach @changes;
@@ -381,7 +383,8 @@ sub made_up
 		$files{"mdbatch--$last--$version.sql"} = update_script(@$step);
 		$last = $version;
 	}
-	$files{'mdbatch.control'} = $released{'mdbatch.control'} =~ s/^default_version = .*$/default_version = '$last'/mr;
+	$files{'mdbatch.control'} =
+	  $released{'mdbatch.control'} =~ s/^(default_version) = .*$/$1 = '$last'/mr;
 	return (%files, %others);
 }
 
