@@ -225,7 +225,7 @@ BEGIN
     RAISE INFO 'written';
   EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-    RAISE INFO '% %', SQLSTATE, detail;
+    RAISE INFO '% %', SQLSTATE, replace(detail, current_database(), 'of the test');
   END;
 END $$;
 CREATE PROCEDURE flush_executing(what text) LANGUAGE plpgsql AS
