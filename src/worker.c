@@ -145,10 +145,13 @@ serve(int number, MdbReason reason)
 static void
 tell_left(const MdbBatch *batch)
 {
+	uint32		waiting = mdb_batch_waiting(batch);
+
 	ereport(LOG,
-			(errmsg("worker stops with %u entries pending for table %s",
-					mdb_batch_waiting(batch), batch->target),
-			 errdetail("The next worker flushes them; if the server is shutting down, they are saved.")));
+			(errmsg_plural("worker stops with %u entry pending for table %s",
+						   "worker stops with %u entries pending for table %s",
+						   waiting, waiting, batch->target),
+			 errdetail("The next worker flushes what is pending; if the server is shutting down, it is saved.")));
 }
 
 /*

@@ -162,7 +162,15 @@ foreach my $round (1 .. 4)
 	}
 	my $n = books('counter', 'pending');
 	my $rows = pending_rows('counter');
+
+	# A worker that is still connecting has no last flush.
+	wait_for($node, 'postgres', q{EXISTS (SELECT FROM pg_stat_activity
+		WHERE backend_type = 'mdbatch worker' AND state = 'idle')}, 'a worker');
 	stop_saving($mode, $n, 1);
+	ok($node->log_contains(
+			qr/LOG:  worker stops with $n entr(?:y|ies) pending for table public\.counter/,
+			$offset),
+		'the worker tells what it leaves');
 	start_loading($n);
 	is(pending_rows('counter'), $rows, "round $round: pending as before");
 	is(books('counter', 'pending, added, coalesced, stale, flushed, rejected,
