@@ -3,6 +3,9 @@ SELECT mdbatch_set_target('mdbatch_metadata');
 SELECT mdbatch_add(agent(1), '{first}', '{0}');
 SELECT mdbatch_flush();
 SELECT mdbatch_stat_reset();
+-- What an idle worker waits for has a name (17 on).
+CALL wait_until(format($$'%s' = (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'mdbatch worker' AND datname = current_database())$$,
+  CASE WHEN current_setting('server_version_num')::int < 170000 THEN 'Extension' ELSE 'MdbatchMain' END));
 
 -- R4: an empty batch is not flushed and counts nothing.
 SELECT mdbatch_flush(), mdbatch_flush('mdbatch_metadata');

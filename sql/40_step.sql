@@ -22,9 +22,9 @@ BEGIN
   END;
   SELECT flush_failures - failures INTO failures FROM mdbatch_stat WHERE relid = flush.target::regclass;
   IF failures > 0 THEN RAISE INFO '  failed'; END IF;
-  EXECUTE format('SELECT string_agg(id || %s::text, '' '' ORDER BY id) FROM %s', columns, target) INTO line;
+  EXECUTE format('SELECT string_agg(id || %1$s::text, '' '' ORDER BY id, %1$s::text) FROM %2$s', columns, target) INTO line;
   RAISE INFO '  rows %', line;
-  EXECUTE format('SELECT string_agg(id || %s::text, '' '' ORDER BY id) FROM mdbatch_pending_rows(NULL::%s)', columns, target) INTO line;
+  EXECUTE format('SELECT string_agg(id || %1$s::text, '' '' ORDER BY id, %1$s::text) FROM mdbatch_pending_rows(NULL::%2$s)', columns, target) INTO line;
   RAISE INFO '  pending %', line;
   SELECT string_agg(format('%s %s', entry->>'id', r.sqlstate), ', ' ORDER BY (entry->>'id')::int) INTO line FROM mdbatch_rejected r WHERE r.target = 'step.' || flush.target;
   IF line <> '' THEN RAISE INFO '  rejected %', line; END IF;

@@ -77,7 +77,7 @@ BEGIN
   RAISE INFO '% keys', n;
 END $$;
 SELECT mdbatch_flush('keyed') > 0 AS flushed;
-SELECT count(*) > 100 AS some, max(length(a)) FROM keyed;
+SELECT count(*) > 100 AS some, max(length(a)) > 70000 AS long FROM keyed;
 SELECT count(*) FROM (TABLE keyed EXCEPT TABLE plain) AS e;
 SELECT count(*) FROM (TABLE plain EXCEPT TABLE keyed) AS e;
 SELECT rejected, pending, balanced FROM books WHERE target = 'public.keyed';

@@ -13,6 +13,7 @@
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
 #include "compat.h"
@@ -82,7 +83,7 @@ mdbatch_decode_agent_ids(PG_FUNCTION_ARGS)
 	for (int at = 0; at < length; at += MDB_UUID_CHARS)
 	{
 		pg_uuid_t	uuid;
-		Datum		value = UUIDPGetDatum(&uuid);
+		Datum		value;
 		bool		isnull = false;
 
 		if (!mdb_payload_decode_uuid(chars + at, &uuid))
@@ -90,6 +91,7 @@ mdbatch_decode_agent_ids(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("invalid payload of agent ids"),
 					 errdetail("It is not base64 at byte %d.", at + 1)));
+		value = UUIDPGetDatum(&uuid);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 							 &value, &isnull);
 	}

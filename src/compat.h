@@ -8,10 +8,17 @@
 #ifndef MDB_COMPAT_H
 #define MDB_COMPAT_H
 
-#include "catalog/pg_database.h"
+#include "catalog/pg_class_d.h"
+#include "catalog/pg_database_d.h"
+#include "catalog/pg_namespace_d.h"
+#include "catalog/pg_proc_d.h"
+#include "common/base64.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "mdbatch needs PostgreSQL 15 or newer"
@@ -68,13 +75,51 @@ mdb_unpack_vxid(uint64 packed)
 	return vxid;
 }
 
+/* Rights, one question for all kinds of objects (16 on); for ours, that is. */
+#if PG_VERSION_NUM < 160000
 static inline bool
-mdb_owns_database(Oid dboid)
+object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 {
-#if PG_VERSION_NUM >= 160000
-	return object_ownercheck(DatabaseRelationId, dboid, GetUserId());
+	Assert(classid == RelationRelationId || classid == DatabaseRelationId);
+	return classid == RelationRelationId ?
+		pg_class_ownercheck(objectid, roleid) :
+		pg_database_ownercheck(objectid, roleid);
+}
+
+static inline AclResult
+object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
+{
+	Assert(classid == NamespaceRelationId || classid == ProcedureRelationId);
+	return classid == NamespaceRelationId ?
+		pg_namespace_aclcheck(objectid, roleid, mode) :
+		pg_proc_aclcheck(objectid, roleid, mode);
+}
+#endif
+
+/* Base64; bytes are char or uint8 (18 on). */
+static inline int
+mdb_b64_encode(const void *src, int len, char *dst, int dstlen)
+{
+	return pg_b64_encode(src, len, dst, dstlen);
+}
+
+static inline int
+mdb_b64_decode(const char *src, int len, void *dst, int dstlen)
+{
+	return pg_b64_decode(src, len, dst, dstlen);
+}
+
+/*
+ * What pg_stat_activity calls a wait: by its name, where extensions can name
+ * theirs (17 on).
+ */
+static inline uint32
+mdb_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
 #else
-	return pg_database_ownercheck(dboid, GetUserId());
+	return PG_WAIT_EXTENSION;
 #endif
 }
 
@@ -83,6 +128,16 @@ mdb_owns_database(Oid dboid)
 #define mdb_prefetch(address) __builtin_prefetch(address)
 #else
 #define mdb_prefetch(address) ((void) 0)
+#endif
+
+/* A function that does not return says so first (18 on). */
+#ifndef pg_noreturn
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
+/* The library tells its name and version (18 on). */
+#ifndef PG_MODULE_MAGIC_EXT
+#define PG_MODULE_MAGIC_EXT(...) PG_MODULE_MAGIC
 #endif
 
 /* A worker may be stopped for the sake of its database (19 on). */

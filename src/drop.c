@@ -131,7 +131,7 @@ stop_worker(Oid dboid)
 		 */
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 10, PG_WAIT_EXTENSION);
+						 10, mdb_wait_event("MdbatchWorkerExit"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

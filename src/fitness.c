@@ -29,6 +29,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "extension.h"
 #include "fitness.h"
 #include "slot.h"
@@ -78,7 +79,8 @@ mdb_fitness_check_kind(Relation rel)
 static void
 check_schema_usage(Oid schema, Oid owner)
 {
-	if (pg_namespace_aclcheck(schema, owner, ACL_USAGE) != ACLCHECK_OK)
+	if (object_aclcheck(NamespaceRelationId, schema, owner, ACL_USAGE) !=
+		ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for schema %s",

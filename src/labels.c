@@ -36,6 +36,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 
+#include "compat.h"
 #include "extension.h"
 #include "labels.h"
 
@@ -215,7 +216,8 @@ check_right_to_call(const char *name, int nargs, const Oid *argtypes)
 				 errmsg("extension \"%s\" is not installed in this database",
 						"mdbatch"),
 				 errhint("Use CREATE EXTENSION to install it.")));
-	result = pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE);
+	result = object_aclcheck(ProcedureRelationId, function, GetUserId(),
+							 ACL_EXECUTE);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FUNCTION, name);
 }

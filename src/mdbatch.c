@@ -16,6 +16,7 @@
 #include "storage/lwlock.h"
 
 #include "batch.h"
+#include "compat.h"
 #include "drop.h"
 #include "entry.h"
 #include "hash.h"
@@ -30,7 +31,10 @@
 #include "utility.h"
 #include "worker.h"
 
-PG_MODULE_MAGIC;
+PG_MODULE_MAGIC_EXT(
+					.name = "mdbatch",
+					.version = "1.0"
+);
 
 void		_PG_init(void);
 

@@ -108,7 +108,7 @@ static bool
 next_element(Walk *walk, int typlen, bool typbyval, char typalign,
 			 Datum *element)
 {
-	bits8	   *nulls;
+	const uint8 *nulls;
 	int			i = walk->number++;
 
 	if (walk->array == NULL)

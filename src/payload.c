@@ -14,11 +14,11 @@
  */
 #include "postgres.h"
 
-#include "common/base64.h"
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "utils/json.h"
 
+#include "compat.h"
 #include "payload.h"
 
 typedef struct Bytes
@@ -96,8 +96,9 @@ next_uuids(const MdbValueSet *set, int *at)
 	/* The encoder pads each uuid with "==", which the next one overwrites. */
 	text = palloc(n * MDB_UUID_CHARS + 3);
 	for (int i = 0; i < n; i++)
-		(void) pg_b64_encode(set->values[(*at)++].bytes, UUID_LEN,
-							 text + i * MDB_UUID_CHARS, MDB_UUID_CHARS + 2);
+		if (mdb_b64_encode(set->values[(*at)++].bytes, UUID_LEN,
+						   text + i * MDB_UUID_CHARS, MDB_UUID_CHARS + 2) < 0)
+			elog(ERROR, "a uuid has no place");
 	text[n * MDB_UUID_CHARS] = '\0';
 	return text;
 }
@@ -155,7 +156,8 @@ mdb_payload_decode_uuid(const char *chars, pg_uuid_t *uuid)
 	memcpy(padded + MDB_UUID_CHARS, "==", 2);
 
 	/* White space, which the decoder skips, leaves less than 16 bytes. */
-	if (pg_b64_decode(padded, sizeof(padded), bytes, sizeof(bytes)) != UUID_LEN)
+	if (mdb_b64_decode(padded, sizeof(padded), bytes, sizeof(bytes)) !=
+		UUID_LEN)
 		return false;
 	memcpy(uuid->data, bytes, UUID_LEN);
 	return true;

@@ -99,7 +99,7 @@ convert_object(MdbRows *rows, Converter *converter, Jsonb *object)
 				 errmsg("an entry must be a JSON object")));
 	check_names(rows, object);
 	InitFunctionCallInfoData(*fcinfo, &converter->function, 1, InvalidOid,
-							 NULL, (fmNodePtr) &converter->rsinfo);
+							 NULL, (Node *) &converter->rsinfo);
 	fcinfo->args[0].value = JsonbPGetDatum(object);
 	fcinfo->args[0].isnull = false;
 	result = FunctionCallInvoke(fcinfo);

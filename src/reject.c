@@ -94,28 +94,22 @@ render_some(void *state)
 static Datum
 hex_object(const char *field, const char *bytes, uint32 nbytes)
 {
-	JsonbParseState *state = NULL;
-	JsonbValue	value;
+	JsonbValue	object;
+	JsonbPair	pair = {0};
 	char	   *hex;
 
 	nbytes = Min(nbytes, MAX_SHOWN);
 	hex = palloc(2 * nbytes + 1);
-	value.type = jbvString;
-	value.val.string.val = hex;
-	value.val.string.len = hex_encode(bytes, nbytes, hex);
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	{
-		JsonbValue	key;
-
-		key.type = jbvString;
-		key.val.string.val = unconstify(char *, field);
-		key.val.string.len = strlen(field);
-		(void) pushJsonbValue(&state, WJB_KEY, &key);
-	}
-	(void) pushJsonbValue(&state, WJB_VALUE, &value);
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state,
-														   WJB_END_OBJECT,
-														   NULL)));
+	pair.key.type = jbvString;
+	pair.key.val.string.val = unconstify(char *, field);
+	pair.key.val.string.len = strlen(field);
+	pair.value.type = jbvString;
+	pair.value.val.string.val = hex;
+	pair.value.val.string.len = hex_encode(bytes, nbytes, hex);
+	object.type = jbvObject;
+	object.val.object.nPairs = 1;
+	object.val.object.pairs = &pair;
+	return JsonbPGetDatum(JsonbValueToJsonb(&object));
 }
 
 /* What cannot be shown otherwise, and its key if that cannot be, either. */

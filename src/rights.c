@@ -19,6 +19,7 @@
 #include "utils/syscache.h"
 
 #include "batch.h"
+#include "compat.h"
 #include "define.h"
 #include "rights.h"
 
@@ -36,7 +37,7 @@ mdb_rights_check_owner(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
-	if (!pg_class_ownercheck(relid, GetUserId()))
+	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER,
 					   get_relkind_objtype(get_rel_relkind(relid)),
 					   get_rel_name(relid));
@@ -122,7 +123,7 @@ mdb_rights_see_errors(Oid relid, int number)
 		return true;
 	if (!exists(relid))
 		return false;
-	return pg_class_ownercheck(relid, GetUserId()) ||
+	return object_ownercheck(RelationRelationId, relid, GetUserId()) ||
 		(see_batch(number) &&
 		 check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED);
 }
@@ -133,6 +134,6 @@ mdb_rights_flush(Oid relid, const MdbDefinition *definition)
 {
 	if (!exists(relid))
 		return false;
-	return pg_class_ownercheck(relid, GetUserId()) ||
+	return object_ownercheck(RelationRelationId, relid, GetUserId()) ||
 		(definition != NULL && mdb_rights_add(definition));
 }

@@ -33,6 +33,7 @@
 #include "utils/syscache.h"
 
 #include "batch.h"
+#include "compat.h"
 #include "define.h"
 #include "extension.h"
 #include "fitness.h"
@@ -120,7 +121,7 @@ cached(Oid relid)
 	return target;
 }
 
-static void not_attached(Oid relid) pg_attribute_noreturn();
+pg_noreturn static void not_attached(Oid relid);
 
 static void
 not_attached(Oid relid)

@@ -17,6 +17,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -71,7 +72,8 @@ may_copy(Oid dboid)
 	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
 	may = HeapTupleIsValid(tuple) &&
 		((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb &&
-		(is_template(dboid) || mdb_owns_database(dboid));
+		(is_template(dboid) ||
+		 object_ownercheck(DatabaseRelationId, dboid, GetUserId()));
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);
 	return may;
@@ -114,7 +116,8 @@ stop_worker_for(Node *command)
 
 	if (!OidIsValid(dboid))
 		return;
-	if (copied ? may_copy(dboid) : mdb_owns_database(dboid))
+	if (copied ? may_copy(dboid) :
+		object_ownercheck(DatabaseRelationId, dboid, GetUserId()))
 		mdb_drop_hold_database(dboid);
 }
 

@@ -167,7 +167,7 @@ wait_for_change(int number, bool only_reservations)
 
 		if (unseen > 0 &&
 			!ConditionVariableTimedSleep(&batch->changed, unseen,
-										 PG_WAIT_EXTENSION))
+										 mdb_wait_event("MdbatchBatchChange")))
 			return;
 		ConditionVariableCancelSleep();
 		CHECK_FOR_INTERRUPTS();
@@ -180,7 +180,7 @@ wait_for_change(int number, bool only_reservations)
 		CHECK_FOR_INTERRUPTS();
 	}
 	else
-		ConditionVariableSleep(&batch->changed, PG_WAIT_EXTENSION);
+		ConditionVariableSleep(&batch->changed, mdb_wait_event("MdbatchBatchChange"));
 }
 
 /*

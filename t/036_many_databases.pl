@@ -102,7 +102,9 @@ is( sql('postgres', q{SELECT count(*), sum(pending) FROM mdbatch_stat
 books_ok($node, 'postgres');
 sql('postgres', add('last'));
 is(sql('postgres', 'SELECT mdbatch_flush()'), '1', 'another one works');
-is(logged(qr/FATAL/, $offset), 0, 'no worker was started in vain');
+# (One that was just starting when its database was dropped had to be ended.)
+is(logged(qr/FATAL:  (?!terminating background worker)/, $offset),
+	0, 'no worker was started in vain');
 $node->stop;
 
 # All workers of the server are taken by others: adds go on, the log tells it
