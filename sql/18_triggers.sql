@@ -114,8 +114,8 @@ TRUNCATE command;
 INSERT INTO command VALUES ('NOTIFY mine; SELECT public.mdbatch_add(''00000000-0000-0000-0000-000000000002'', ''{from_trigger}'', ''{v}'') WHERE NOT EXISTS (SELECT FROM public.state WHERE key = ''from_trigger'')');
 SELECT mdbatch_add(agent(1), '{k}', '{v4}');
 SELECT mdbatch_flush();
-SELECT key, value FROM mdbatch_pending();
-SELECT mdbatch_flush();
+-- what it added comes with a flush of its own, perhaps at once
+SELECT mdbatch_flush() IN (0, 1) AS flushed;
 SELECT key, value FROM state ORDER BY 1;
 SELECT pending, reserved, balanced FROM books WHERE target = 'public.state' AND flushed > 0;
 DROP TRIGGER do_it ON state;
