@@ -146,6 +146,29 @@ is($node->safe_psql('postgres', 'SELECT mdbatch_flush() >= 0'), 't', 'all is flu
 is(books('pending, reserved, dropped'), '0|0|0', 'nothing is left over');
 books_ok($node, 'postgres');
 
+# Who waited for a flush that failed hears why, also if the counters were reset
+# before it looked.
+$locker->query_safe('BEGIN; LOCK TABLE mdbatch_metadata IN EXCLUSIVE MODE');
+$node->safe_psql('postgres', add('a'));
+my $pid = $waiters[0]->query_safe('SELECT pg_backend_pid()');
+start_query($waiters[0], "\\set VERBOSITY verbose\nSELECT mdbatch_flush()");
+wait_for($node, 'postgres', waiting('SELECT mdbatch_flush%'), 'it waits for the flush');
+kill 'STOP', $pid;
+$node->safe_psql('postgres', sprintf 'SELECT pg_cancel_backend(%s)',
+	worker_pid($node, 'postgres'));
+wait_for($node, 'postgres', '(SELECT flush_failures > 0 FROM mdbatch_stat)', 'it fails');
+$node->safe_psql('postgres', 'SELECT mdbatch_stat_reset()');
+is(books('flush_failures, last_failure IS NULL, last_error IS NULL'), '0|t|t',
+	'nothing of that is in the counters');
+kill 'CONT', $pid;
+($result, $error) = finish_query($waiters[0]);
+like($error,
+	qr/ERROR:  57014: could not flush.*\nDETAIL:  .*canceling statement due to user request/,
+	'the waiter is told all the same');
+$locker->query_safe('COMMIT');
+is($node->safe_psql('postgres', 'SELECT mdbatch_flush() >= 0'), 't', 'and it is flushed');
+books_ok($node, 'postgres');
+
 $_->quit foreach $locker, $holder, $late, @waiters;
 $node->stop;
 done_testing();
