@@ -366,19 +366,13 @@ mdb_batch_attach_again(Oid dboid, Oid relid, int batch_size,
 
 /*
  * Zero a batch's counters; what is pending counts as added from then on.
- * Under its lock, and nothing may be published meanwhile.  Why a flush failed
- * stays for those who waited for it; without a time of failure nobody else
- * sees it.
+ * Under its lock, and nothing may be published meanwhile.
  */
 void
 mdb_batch_reset_books(MdbBatch *batch)
 {
-	MdbCounters *counters = &batch->counters;
-
-	memset(counters, 0, offsetof(MdbCounters, last_sqlstate));
-	memset(&counters->stats_reset, 0,
-		   sizeof(MdbCounters) - offsetof(MdbCounters, stats_reset));
-	counters->stats_reset = GetCurrentTimestamp();
+	memset(&batch->counters, 0, sizeof(batch->counters));
+	batch->counters.stats_reset = GetCurrentTimestamp();
 	pg_atomic_write_u64(&batch->dropped_entries, 0);
 	for (int i = 0; i < MDB_NSTRIPES; i++)
 	{

@@ -58,6 +58,14 @@ typedef union MdbStripe
 	char		pad[MDB_CACHE_LINES];
 } MdbStripe;
 
+/* Why a flush failed, or stepped over entries. */
+typedef struct MdbFailure
+{
+	MdbReason	reason;
+	int			sqlstate;
+	char		message[MDB_ERROR_LEN];
+} MdbFailure;
+
 /* What flushing counts (R19). */
 typedef struct MdbCounters
 {
@@ -71,8 +79,6 @@ typedef struct MdbCounters
 	TimestampTz last_flush;		/* 0: never */
 	int64		last_flush_duration;	/* us */
 	TimestampTz last_failure;	/* 0: never */
-	int			last_sqlstate;
-	char		last_error[MDB_ERROR_LEN];
 	TimestampTz stats_reset;
 	MdbHistogram size;
 	MdbHistogram utilization;
@@ -137,6 +143,7 @@ typedef struct MdbBatch
 	uint64		nsteps;			/* flushes that stepped over entries, never
 								 * reset */
 	int			step_sqlstate;	/* why the last one did */
+	MdbFailure last_error;	/* for those who wait, too: never reset */
 	MdbRejection rejections[MDB_KEPT_REJECTIONS];	/* the last of them */
 	MdbCounters counters;
 

@@ -31,8 +31,7 @@ note_step(MdbBatch *batch, const MdbOutcome *outcome, TimestampTz now)
 	batch->nsteps++;
 	batch->step_sqlstate = outcome->step.sqlstate;
 	batch->counters.last_failure = now;
-	batch->counters.last_sqlstate = outcome->step.sqlstate;
-	strlcpy(batch->counters.last_error, outcome->step.message, MDB_ERROR_LEN);
+	batch->last_error = outcome->step;
 }
 
 /*
@@ -85,6 +84,5 @@ mdb_books_count_failure(MdbBatch *batch, const MdbFailure *failure)
 	batch->requested = 0;
 	counters->flush_failures++;
 	counters->last_failure = now;
-	counters->last_sqlstate = failure->sqlstate;
-	strlcpy(counters->last_error, failure->message, MDB_ERROR_LEN);
+	batch->last_error = *failure;
 }

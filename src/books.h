@@ -7,14 +7,6 @@
 
 #include "batch.h"
 
-/* What a flush that failed leaves in the books. */
-typedef struct MdbFailure
-{
-	MdbReason	reason;
-	int			sqlstate;
-	char		message[MDB_ERROR_LEN];
-} MdbFailure;
-
 /* What a flush that commits adds to the books. */
 typedef struct MdbOutcome
 {

@@ -72,6 +72,7 @@ copy_books(MdbBooks *books, MdbBatch *batch)
 	books->dropped = pg_atomic_read_u64(&batch->dropped_entries);
 	books->limits = mdb_batch_limits(batch);
 	books->counters = batch->counters;
+	books->last_error = batch->last_error;
 }
 
 /*
@@ -148,14 +149,13 @@ visible_target(const MdbBooks *books)
 static char *
 visible_error(const MdbBooks *books)
 {
-	const MdbCounters *counters = &books->counters;
-	const char *sqlstate = unpack_sql_state(counters->last_sqlstate);
+	const char *sqlstate = unpack_sql_state(books->last_error.sqlstate);
 
-	if (counters->last_failure == 0)
+	if (books->counters.last_failure == 0)
 		return NULL;
 	if (books->definition != NULL &&
 		mdb_rights_see_errors(books->relid, books->number))
-		return psprintf("%s: %s", sqlstate, counters->last_error);
+		return psprintf("%s: %s", sqlstate, books->last_error.message);
 	return visible_target(books) == NULL ? pstrdup(sqlstate) :
 		psprintf("%s: %s", sqlstate, visible_target(books));
 }

@@ -180,7 +180,8 @@ wait_for_change(int number, bool only_reservations)
 		CHECK_FOR_INTERRUPTS();
 	}
 	else
-		ConditionVariableSleep(&batch->changed, mdb_wait_event("MdbatchBatchChange"));
+		ConditionVariableSleep(&batch->changed,
+							   mdb_wait_event("MdbatchBatchChange"));
 }
 
 /*
@@ -378,9 +379,9 @@ look(const MdbBarrier *barrier, View *view)
 	view->stepped = stepped &&
 		(mdb_batch_oldest_ready(batch) >= barrier->arrival || blocked);
 	view->nrejected = batch->nrejected - barrier->nrejected;
-	view->sqlstate = view->failed ? batch->counters.last_sqlstate :
+	view->sqlstate = view->failed ? batch->last_error.sqlstate :
 		batch->step_sqlstate;
-	memcpy(view->message, batch->counters.last_error, MDB_ERROR_LEN);
+	memcpy(view->message, batch->last_error.message, MDB_ERROR_LEN);
 	LWLockRelease(mdb_batch_lock(barrier->batch));
 
 	if (!view->done && barrier->watched != NULL)

@@ -250,7 +250,8 @@ mdb_worker_sleep_until(TimestampTz until)
 		events |= WL_TIMEOUT;
 		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 	}
-	happened = WaitLatch(MyLatch, events, timeout, mdb_wait_event("MdbatchMain"));
+	happened = WaitLatch(MyLatch, events, timeout,
+						 mdb_wait_event("MdbatchMain"));
 	ResetLatch(MyLatch);
 	follow_reload();
 	return (happened & WL_LATCH_SET) != 0;
