@@ -27,7 +27,7 @@ typedef struct MdbBooks
 	int64		dropped;
 	MdbLimits	limits;
 	MdbCounters counters;
-	MdbFailure last_error;
+	MdbFailure	last_error;
 	MdbDefinition *definition;	/* the newest; NULL if there is none */
 } MdbBooks;
 
