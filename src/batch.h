@@ -143,7 +143,7 @@ typedef struct MdbBatch
 	uint64		nsteps;			/* flushes that stepped over entries, never
 								 * reset */
 	int			step_sqlstate;	/* why the last one did */
-	MdbFailure last_error;	/* for those who wait, too: never reset */
+	MdbFailure	last_error;		/* for those who wait, too: never reset */
 	MdbRejection rejections[MDB_KEPT_REJECTIONS];	/* the last of them */
 	MdbCounters counters;
 
