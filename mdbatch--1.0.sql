@@ -217,6 +217,8 @@ WITH labelled AS (
 	WHERE l.provider OPERATOR(pg_catalog.=) 'mdbatch'
 	  AND l.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
 	  AND l.objsubid OPERATOR(pg_catalog.=) 0
+	  -- A table that was detached keeps its identity.
+	  AND l.label::pg_catalog.jsonb OPERATOR(pg_catalog.?) 'mode'
 ), columns AS (
 	SELECT l.objoid, a.attname, l.label::pg_catalog.jsonb AS c
 	FROM pg_catalog.pg_seclabel l

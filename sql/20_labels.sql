@@ -2,7 +2,7 @@
 -- writes one by one, and which go with what they are on.
 CREATE TABLE state (agent_id uuid, key text, value text, error text, collected_at timestamptz, more text, PRIMARY KEY (agent_id, key));
 SELECT mdbatch_set_target('state', channel => 'c', mode => 'update');
-SELECT attname, label::jsonb - 'since' AS label FROM pg_seclabels l
+SELECT attname, label::jsonb - 'since' - 'identity' AS label FROM pg_seclabels l
 LEFT JOIN pg_attribute a ON attrelid = objoid AND attnum = objsubid AND objsubid > 0
 WHERE provider = 'mdbatch' ORDER BY objsubid;
 
@@ -13,7 +13,9 @@ SELECT format('SECURITY LABEL FOR mdbatch ON %s IS %%L', CASE objsubid WHEN 0 TH
 FROM pg_seclabels LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid AND objsubid > 0
 WHERE provider = 'mdbatch';
 SELECT mdbatch_set_target('mdbatch_metadata');
-SELECT count(*) FROM pg_seclabels WHERE provider = 'mdbatch';
+SELECT objsubid, label::jsonb - 'identity' AS label FROM pg_seclabels WHERE provider = 'mdbatch';
+-- Another table has another identity.
+UPDATE labels SET label = label::jsonb - 'identity' WHERE label::jsonb ? 'identity';
 DO $$
 DECLARE l record;
 BEGIN
@@ -57,6 +59,42 @@ CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE copy IS '{"mode": "upsert", "ke
 SECURITY LABEL FOR mdbatch ON TABLE state IS '{"mode": "upsert", "key": 2, "columns": 2, "version": true, "metadata": true, "channel": "by hand"}';
 SELECT target, channel FROM mdbatch_target;
 
+-- An attachment has an identity, which its rejected entries belong to: it
+-- stays when the table is attached again, detached, or renamed.
+CREATE VIEW identities AS SELECT objoid::regclass AS target, label::jsonb ->> 'identity' AS identity, label::jsonb - 'identity' = '{}' AS nothing_else
+FROM pg_seclabels WHERE provider = 'mdbatch' AND objsubid = 0;
+CREATE TABLE kept (id int PRIMARY KEY, n int);
+SELECT mdbatch_attach('kept');
+SELECT target, identity IS NOT NULL AS has_identity, nothing_else, count(*) OVER (PARTITION BY identity) AS with_it FROM identities ORDER BY target::text;
+CREATE TABLE identity AS SELECT identity FROM identities WHERE target = 'kept'::regclass;
+SELECT mdbatch_attach('kept', mode => 'update');
+SELECT target, nothing_else FROM identities JOIN identity USING (identity);
+SELECT mdbatch_detach('kept');
+SELECT target, nothing_else FROM identities JOIN identity USING (identity);
+SELECT target FROM mdbatch_target WHERE target = 'kept'::regclass;
+CALL fails($$SELECT mdbatch_put('kept', '{"id": 1}')$$);
+CALL fails($$SELECT mdbatch_detach('kept')$$);
+ALTER TABLE kept RENAME TO renamed;
+SELECT mdbatch_attach('renamed');
+SELECT target, nothing_else FROM identities JOIN identity USING (identity);
+-- The former metadata target is detached.
+SELECT mdbatch_set_target('copy');
+SELECT target, nothing_else FROM identities ORDER BY target::text;
+SELECT mdbatch_set_target('state');
+SELECT target, nothing_else FROM identities ORDER BY target::text;
+-- By hand: one without identity gets one when it is attached again, one with
+-- an identity keeps it.
+SECURITY LABEL FOR mdbatch ON TABLE renamed IS '{"mode": "upsert", "key": 1, "columns": 1}';
+SELECT target, identity FROM identities WHERE target = 'renamed'::regclass;
+SELECT mdbatch_attach('renamed');
+SELECT target, identity IS NOT NULL AS has_identity, identity IN (TABLE identity) AS the_old_one FROM identities WHERE target = 'renamed'::regclass;
+SECURITY LABEL FOR mdbatch ON TABLE renamed IS '{"identity": "00000000-0000-4000-8000-00000000abcd"}';
+SELECT target FROM mdbatch_target WHERE target = 'renamed'::regclass;
+SELECT mdbatch_attach('renamed');
+SELECT target, identity, nothing_else FROM identities WHERE target = 'renamed'::regclass;
+DROP VIEW identities;
+DROP TABLE renamed, identity;
+
 -- Bad labels: refused as such, and none of them is stored.
 CREATE PROCEDURE refused(label text, object text DEFAULT 'TABLE copy') LANGUAGE plpgsql AS $$
 BEGIN
@@ -77,6 +115,12 @@ CALL refused('{"mode": "upsert", "key": 33, "columns": 2}');
 CALL refused('{"mode": "upsert", "key": 2, "columns": -1}');
 CALL refused('{"mode": "upsert", "key": 2, "columns": 2, "channel": ""}');
 CALL refused(format('{"mode": "upsert", "key": 2, "columns": 2, "channel": "%s"}', repeat('c', 64)));
+CALL refused('{"identity": 1}');
+CALL refused('{"identity": ""}');
+CALL refused('{"identity": "00000000-0000-4000-8000-00000000ABCD"}');
+CALL refused('{"identity": "00000000-0000-4000-80000-0000000abcd"}');
+CALL refused('{"identity": "{0000000-0000-4000-8000-00000000abcd"}');
+CALL refused('{"identity": "00000000-0000-4000-8000-00000000abcd", "version": true}');
 CALL refused('{"key": 1, "version": true}', 'COLUMN copy.key');
 CALL refused('{"key": 1, "column": 1}', 'COLUMN copy.key');
 CALL refused('{"key": 33}', 'COLUMN copy.key');
@@ -91,7 +135,7 @@ CALL refused('{"mode": "upsert", "key": 1e30, "columns": 2, "version": true}');
 CALL refused('{"mode": "upsert", "key": 2, "columns": 2, "version": true, "metadata": "maybe"}');
 CALL refused('{"version": true, "column": "x"}', 'COLUMN copy.key');
 CALL refused('{"key": 1.5}', 'COLUMN copy.key');
-SELECT count(*) FROM pg_seclabels WHERE provider = 'mdbatch' AND objoid = 'copy'::regclass;
+SELECT objsubid, label::jsonb - 'identity' AS label FROM pg_seclabels WHERE provider = 'mdbatch' AND objoid = 'copy'::regclass;
 DROP PROCEDURE refused(text, text);
 
 -- A column that is announced need not be in the entries.

@@ -6,11 +6,15 @@
  * written and counts the columns that must have labels of their own; a
  * column's says what the column is in an entry: a key and which one, the
  * version, or carried, at which position and how it merges; and whether its
- * values are announced.
+ * values are announced.  A table's label also holds the identity of the
+ * attachment, a random uuid: rejected entries belong to it, whatever the table
+ * is called.  It outlives the attachment, so the label of a table that was
+ * detached holds the identity alone.
  *
  *	table:	{"mode": "upsert", "key": 1, "columns": 2, "since": 0,
  *			 "version": true, "channel": "c", "metadata": true,
- *			 "batch_size": 100, "flush_interval": 60000000}
+ *			 "batch_size": 100, "flush_interval": 60000000,
+ *			 "identity": "0b0b7c1e-7d34-4a2a-9c1d-3f4b9a5e6d70"}
  *	column: {"key": 1}, {"version": true}, {"column": 1, "merge": "sum"},
  *			{"notify": true}, alone or with one of the others
  *
@@ -144,6 +148,39 @@ parse(const char *text)
 	return label;
 }
 
+/* Is it a uuid as PostgreSQL writes them? */
+static bool
+is_uuid(const char *text, int len)
+{
+	if (len != 36)
+		return false;
+	for (int i = 0; i < len; i++)
+	{
+		bool		dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? text[i] != '-' :
+			strchr("0123456789abcdef", text[i]) == NULL || text[i] == '\0')
+			return false;
+	}
+	return true;
+}
+
+static void
+get_identity(Jsonb *json, MdbTableLabel *label)
+{
+	JsonbValue	value;
+	char	   *text;
+
+	if (!get_field(json, "identity", jbvString, &value))
+		return;
+	if (!is_uuid(value.val.string.val, value.val.string.len))
+		bad_label(_("The identity must be a uuid."));
+	text = pnstrdup(value.val.string.val, value.val.string.len);
+	label->identity = *DatumGetUUIDP(DirectFunctionCall1(uuid_in,
+														 CStringGetDatum(text)));
+	label->has_identity = true;
+}
+
 /* What the label of a table says; ERROR if it has no such form. */
 void
 mdb_label_parse_table(const char *text, MdbTableLabel *label)
@@ -155,6 +192,10 @@ mdb_label_parse_table(const char *text, MdbTableLabel *label)
 	int64		batch_size = get_number(json, "batch_size");
 
 	memset(label, 0, sizeof(*label));
+	get_identity(json, label);
+	label->attached = !label->has_identity || JB_ROOT_COUNT(json) > 1;
+	if (!label->attached)
+		return;
 	label->metadata = get_flag(json, "metadata");
 	label->has_version = get_flag(json, "version");
 	label->since = get_number(json, "since");
@@ -215,12 +256,21 @@ mdb_label_parse_column(const char *text, MdbColumnLabel *label)
 		bad_label(_("A carried column merges by \"sum\", \"min\" or \"max\"."));
 }
 
+static char *
+format_identity(const MdbTableLabel *label)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out,
+											   UUIDPGetDatum(&label->identity)));
+}
+
 /* The text of a table's label; palloc'd. */
 char *
 mdb_label_format_table(const MdbTableLabel *label)
 {
 	StringInfoData text;
 
+	if (!label->attached)
+		return psprintf("{\"identity\": \"%s\"}", format_identity(label));
 	initStringInfo(&text);
 	appendStringInfo(&text, "{\"mode\": \"%s\", \"key\": %d, \"columns\": %d, "
 					 "\"since\": " INT64_FORMAT,
@@ -240,6 +290,9 @@ mdb_label_format_table(const MdbTableLabel *label)
 	if (label->flush_interval > 0)
 		appendStringInfo(&text, ", \"flush_interval\": " INT64_FORMAT,
 						 label->flush_interval);
+	if (label->has_identity)
+		appendStringInfo(&text, ", \"identity\": \"%s\"",
+						 format_identity(label));
 	appendStringInfoChar(&text, '}');
 	return text.data;
 }

@@ -7,12 +7,16 @@
 
 #include "definition.h"
 #include "settings.h"
+#include "utils/uuid.h"
 
 #define MDB_PROVIDER	"mdbatch"
 
 /* The label of a table. */
 typedef struct MdbTableLabel
 {
+	bool		has_identity;
+	pg_uuid_t	identity;		/* of the attachment, kept when detached */
+	bool		attached;		/* false: nothing but the identity is there */
 	bool		metadata;		/* mdbatch_add goes here */
 	MdbMode		mode;
 	char		channel[NAMEDATALEN];	/* empty: no notification */

@@ -49,9 +49,8 @@ address(Oid relid, AttrNumber attnum)
 	return object;
 }
 
-/* The label of a table; false if it has none. */
-bool
-mdb_labels_read_table(Oid relid, MdbTableLabel *label)
+static bool
+read_table(Oid relid, MdbTableLabel *label)
 {
 	ObjectAddress object = address(relid, 0);
 	char	   *text = GetSecurityLabel(&object, MDB_PROVIDER);
@@ -59,6 +58,31 @@ mdb_labels_read_table(Oid relid, MdbTableLabel *label)
 	if (text == NULL)
 		return false;
 	mdb_label_parse_table(text, label);
+	return true;
+}
+
+/* The label of an attached table; false if it is not attached. */
+bool
+mdb_labels_read_table(Oid relid, MdbTableLabel *label)
+{
+	return read_table(relid, label) && label->attached;
+}
+
+/*
+ * The identity of a table's attachment, also of a former one; false if it has
+ * none.  mdbatch_metadata, which has no label, has the nil uuid.
+ */
+bool
+mdb_labels_identity(Oid relid, pg_uuid_t *identity)
+{
+	MdbTableLabel label;
+
+	memset(identity, 0, sizeof(*identity));
+	if (relid == mdb_extension_metadata_table(true))
+		return true;
+	if (!read_table(relid, &label) || !label.has_identity)
+		return false;
+	*identity = label.identity;
 	return true;
 }
 
@@ -86,13 +110,21 @@ invalidate(Oid relid)
 		CacheInvalidateRelcacheByRelid(metadata);
 }
 
-/* Label a table, whose lock the caller has; not checked here. */
+/*
+ * Label a table as attached, whose lock the caller has; not checked here.  It
+ * keeps the identity that it has.
+ */
 void
 mdb_labels_write_table(Oid relid, const MdbTableLabel *label)
 {
 	ObjectAddress object = address(relid, 0);
+	MdbTableLabel written = *label;
 
-	SetSecurityLabel(&object, MDB_PROVIDER, mdb_label_format_table(label));
+	written.attached = true;
+	written.has_identity = true;
+	if (!mdb_labels_identity(relid, &written.identity))
+		written.identity = *DatumGetUUIDP(OidFunctionCall0(F_GEN_RANDOM_UUID));
+	SetSecurityLabel(&object, MDB_PROVIDER, mdb_label_format_table(&written));
 	invalidate(relid);
 }
 
@@ -166,15 +198,29 @@ static bool
 visit_clear(Oid relid, int subid, const char *text, void *state)
 {
 	ObjectAddress object = address(relid, subid);
+	bool		all = !OidIsValid(*(Oid *) state);
+	const char *kept = NULL;
 
-	if (OidIsValid(*(Oid *) state) && *(Oid *) state != relid)
+	if (!all && *(Oid *) state != relid)
 		return false;
-	SetSecurityLabel(&object, MDB_PROVIDER, NULL);
+	if (!all && subid == 0)
+	{
+		MdbTableLabel label;
+
+		mdb_label_parse_table(text, &label);
+		label.attached = false;
+		if (label.has_identity)
+			kept = mdb_label_format_table(&label);
+	}
+	SetSecurityLabel(&object, MDB_PROVIDER, kept);
 	CacheInvalidateRelcacheByRelid(relid);
 	return false;
 }
 
-/* Take all labels off a table, whose lock the caller has. */
+/*
+ * Take all labels off a table, whose lock the caller has, but its identity:
+ * its rejected entries still belong to it.
+ */
 void
 mdb_labels_clear(Oid relid)
 {

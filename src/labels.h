@@ -11,6 +11,7 @@ extern void mdb_labels_register(void);
 extern bool mdb_labels_read_table(Oid relid, MdbTableLabel *label);
 extern bool mdb_labels_read_column(Oid relid, AttrNumber attnum,
 								   MdbColumnLabel *label);
+extern bool mdb_labels_identity(Oid relid, pg_uuid_t *identity);
 extern void mdb_labels_write_table(Oid relid, const MdbTableLabel *label);
 extern void mdb_labels_write_column(Oid relid, AttrNumber attnum,
 									const MdbColumnLabel *label);

@@ -326,8 +326,8 @@ foreach my $db (qw(plain custom))
 			'2>', \$stderr);
 
 		ok(!$ok, 'pg_restore says that there were errors');
-		# It makes one command of the labels of a table.
-		$expected = 7;
+		# It makes one command of the labels of a table; one was detached.
+		$expected = 8;
 	}
 	my @errors = $stderr =~ /ERROR:  (.*)/g;
 	is(scalar(@errors), $expected, "$db: an error for each label");
