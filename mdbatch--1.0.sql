@@ -209,62 +209,74 @@ LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION @extschema@.mdbatch_flushing() IS
 	'the entries being flushed, for the background worker only';
 
--- An attachment is a security label on the table and one on each column.
+CREATE FUNCTION @extschema@.mdbatch_is_label(label text, of_table boolean)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'mdbatch_is_label'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_is_label(text, boolean) IS
+	'true if a label of a table, or of a column, can be read; for the view mdbatch_target only';
+
+-- An attachment is a security label on the table and one on each column. One
+-- that cannot be read attaches nothing, and must not make the view fail.
 CREATE VIEW @extschema@.mdbatch_target AS
 WITH labelled AS (
-	SELECT l.objoid, l.label::pg_catalog.jsonb AS t
+	SELECT l.objoid, l.objsubid,
+		CASE WHEN @extschema@.mdbatch_is_label(l.label, l.objsubid OPERATOR(pg_catalog.=) 0)
+			THEN l.label::pg_catalog.jsonb
+		END AS fields
 	FROM pg_catalog.pg_seclabel l
 	WHERE l.provider OPERATOR(pg_catalog.=) 'mdbatch'
 	  AND l.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-	  AND l.objsubid OPERATOR(pg_catalog.=) 0
-	  -- A table that was detached keeps its identity.
-	  AND l.label::pg_catalog.jsonb OPERATOR(pg_catalog.?) 'mode'
+), attached AS (
+	-- A table that was detached has a label without a mode, and one that has
+	-- become a view is not attached.
+	SELECT r.oid, r.relowner, l.fields AS t
+	FROM labelled l
+	JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) l.objoid
+	WHERE l.objsubid OPERATOR(pg_catalog.=) 0
+	  AND l.fields OPERATOR(pg_catalog.?) 'mode'
+	  AND (r.relkind OPERATOR(pg_catalog.=) 'r' OR r.relkind OPERATOR(pg_catalog.=) 'p')
 ), columns AS (
-	SELECT l.objoid, a.attname, l.label::pg_catalog.jsonb AS c
-	FROM pg_catalog.pg_seclabel l
+	SELECT l.objoid, a.attname,
+		(l.fields OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4 AS key,
+		(l.fields OPERATOR(pg_catalog.->>) 'version')::pg_catalog.bool AS version,
+		(l.fields OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4 AS carried,
+		(l.fields OPERATOR(pg_catalog.->>) 'notify')::pg_catalog.bool AS notify,
+		l.fields OPERATOR(pg_catalog.->) 'merge' AS merge
+	FROM labelled l
 	JOIN pg_catalog.pg_attribute a
 	  ON a.attrelid OPERATOR(pg_catalog.=) l.objoid
 	 AND a.attnum OPERATOR(pg_catalog.=) l.objsubid
-	WHERE l.provider OPERATOR(pg_catalog.=) 'mdbatch'
-	  AND l.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-	  AND l.objsubid OPERATOR(pg_catalog.>) 0
+	WHERE l.objsubid OPERATOR(pg_catalog.>) 0
 	  AND NOT a.attisdropped
+), entries AS (
+	SELECT c.objoid,
+		pg_catalog.array_agg(c.attname ORDER BY c.key)
+			FILTER (WHERE c.key OPERATOR(pg_catalog.>) 0) AS key,
+		(pg_catalog.array_agg(c.attname ORDER BY c.attname)
+			FILTER (WHERE c.version))[1] AS version,
+		pg_catalog.array_agg(c.attname ORDER BY c.carried)
+			FILTER (WHERE c.carried OPERATOR(pg_catalog.>) 0) AS columns,
+		pg_catalog.jsonb_object_agg(c.attname, c.merge)
+			FILTER (WHERE c.merge IS NOT NULL) AS merge,
+		(pg_catalog.array_agg(c.attname ORDER BY c.attname)
+			FILTER (WHERE c.notify))[1] AS notify
+	FROM columns c
+	GROUP BY c.objoid
 )
 SELECT r.oid::pg_catalog.regclass AS target,
-	coalesce((l.t OPERATOR(pg_catalog.->>) 'metadata')::pg_catalog.bool, false) AS metadata,
-	(SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4)
-	 FROM columns c
-	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid
-	   AND (c.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0) AS key,
-	(SELECT c.attname
-	 FROM columns c
-	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid
-	   AND (c.c OPERATOR(pg_catalog.->>) 'version')::pg_catalog.bool
-	 ORDER BY c.attname LIMIT 1) AS version,
-	coalesce((SELECT pg_catalog.array_agg(c.attname ORDER BY (c.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4)
-	 FROM columns c
-	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid
-	   AND (c.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0),
-		'{}') AS columns,
-	coalesce((SELECT pg_catalog.jsonb_object_agg(c.attname, c.c OPERATOR(pg_catalog.->) 'merge')
-	 FROM columns c
-	 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid AND c.c OPERATOR(pg_catalog.?) 'merge'),
-		'{}') AS merge,
-	l.t OPERATOR(pg_catalog.->>) 'mode' AS mode,
-	l.t OPERATOR(pg_catalog.->>) 'channel' AS channel,
-	CASE WHEN l.t OPERATOR(pg_catalog.?) 'channel' THEN
-		(SELECT c.attname
-		 FROM columns c
-		 WHERE c.objoid OPERATOR(pg_catalog.=) r.oid
-		   AND (c.c OPERATOR(pg_catalog.->>) 'notify')::pg_catalog.bool
-		 ORDER BY c.attname LIMIT 1)
-	END AS notify,
-	(l.t OPERATOR(pg_catalog.->>) 'batch_size')::pg_catalog.int4 AS batch_size,
-	(l.t OPERATOR(pg_catalog.->>) 'flush_interval')::pg_catalog.float8
+	coalesce((r.t OPERATOR(pg_catalog.->>) 'metadata')::pg_catalog.bool, false) AS metadata,
+	e.key, e.version, coalesce(e.columns, '{}') AS columns,
+	coalesce(e.merge, '{}') AS merge,
+	r.t OPERATOR(pg_catalog.->>) 'mode' AS mode,
+	r.t OPERATOR(pg_catalog.->>) 'channel' AS channel,
+	CASE WHEN r.t OPERATOR(pg_catalog.?) 'channel' THEN e.notify END AS notify,
+	(r.t OPERATOR(pg_catalog.->>) 'batch_size')::pg_catalog.int4 AS batch_size,
+	(r.t OPERATOR(pg_catalog.->>) 'flush_interval')::pg_catalog.float8
 		OPERATOR(pg_catalog.*) interval '1 microsecond' AS flush_interval,
 	pg_catalog.pg_get_userbyid(r.relowner) AS owner
-FROM labelled l
-JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) l.objoid
+FROM attached r
+LEFT JOIN entries e ON e.objoid OPERATOR(pg_catalog.=) r.oid
 UNION ALL
 SELECT r.oid::pg_catalog.regclass, true,
 	ARRAY['agent_id', 'key']::pg_catalog.name[], 'collected_at'::pg_catalog.name,
@@ -273,8 +285,8 @@ SELECT r.oid::pg_catalog.regclass, true,
 	NULL, NULL, pg_catalog.pg_get_userbyid(r.relowner)
 FROM pg_catalog.pg_class r
 WHERE r.oid OPERATOR(pg_catalog.=) '@extschema@.mdbatch_metadata'::pg_catalog.regclass
-  AND NOT EXISTS (SELECT 1 FROM labelled l
-		WHERE (l.t OPERATOR(pg_catalog.->>) 'metadata')::pg_catalog.bool);
+  AND NOT EXISTS (SELECT 1 FROM attached a
+		WHERE (a.t OPERATOR(pg_catalog.->>) 'metadata')::pg_catalog.bool);
 COMMENT ON VIEW @extschema@.mdbatch_target IS 'a row per attached table';
 COMMENT ON COLUMN @extschema@.mdbatch_target.target IS
 	'the attached table';

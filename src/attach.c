@@ -51,19 +51,26 @@ open_target(Oid relid)
 	return relation_open(relid, NoLock);
 }
 
-/* The former metadata target is detached. */
+/* The former metadata target, or all tables that have its mark, is detached. */
 static void
 detach_former(Oid relid)
 {
-	Oid			former = mdb_labels_metadata_target();
+	ListCell   *cell;
 
-	if (!OidIsValid(former) || former == relid)
-		return;
-	LockRelationOid(former, ShareUpdateExclusiveLock);
-	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(former)))
+	foreach(cell, mdb_labels_marked())
 	{
-		mdb_labels_clear(former);
-		mdb_drop_detached(former);
+		Oid			former = lfirst_oid(cell);
+
+		if (former == relid)
+			continue;
+		LockRelationOid(former, ShareUpdateExclusiveLock);
+
+		/* It may have been dropped, or attached otherwise, meanwhile. */
+		if (mdb_labels_is_marked(former))
+		{
+			mdb_labels_clear(former);
+			mdb_drop_detached(former);
+		}
 	}
 }
 
@@ -88,7 +95,7 @@ attach(Relation rel, const MdbLayout *layout)
 static void
 refuse_metadata_table(Oid relid, const char *action)
 {
-	if (relid == mdb_extension_metadata_table(false))
+	if (relid == mdb_extension_metadata_table(true))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot %s table \"%s\"", action, "mdbatch_metadata"),

@@ -13,7 +13,9 @@
 #include "catalog/pg_namespace_d.h"
 #include "catalog/pg_proc_d.h"
 #include "common/base64.h"
+#include "common/jsonapi.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/proc.h"
@@ -107,6 +109,19 @@ static inline int
 mdb_b64_decode(const char *src, int len, void *dst, int dstlen)
 {
 	return pg_b64_decode(src, len, dst, dstlen);
+}
+
+/* A lexer of JSON, which keeps strings without their escapes. */
+static inline JsonLexContext *
+mdb_json_lexer(char *text)
+{
+#if PG_VERSION_NUM >= 170000
+	return makeJsonLexContextCstringLen(NULL, text, strlen(text),
+										GetDatabaseEncoding(), true);
+#else
+	return makeJsonLexContextCstringLen(text, strlen(text),
+										GetDatabaseEncoding(), true);
+#endif
 }
 
 /*

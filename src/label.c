@@ -20,20 +20,27 @@
  *
  * Locking: none.
  *
- * Limits: what a label says is not compared with its table here.  Unknown
- * fields are ignored.
+ * Limits: what a label says is not compared with its table here.  A label has
+ * no field but these, none twice, and is not longer than it must be: labels of
+ * all tables are looked through, and everybody reads those of a target.  No
+ * label, whatever it holds, raises an ERROR here: the caller decides.
  */
 #include "postgres.h"
 
-#include "access/attnum.h"
+#include "access/detoast.h"
 #include "access/htup_details.h"
-#include "datatype/timestamp.h"
+#include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
-#include "utils/jsonb.h"
 
+#include "fields.h"
 #include "label.h"
+
+PG_FUNCTION_INFO_V1(mdbatch_is_label);
+
+#define UUID_TEXT_LEN	36
 
 static const char *const mode_names[] = {
 	[MDB_UPSERT] = "upsert",
@@ -44,6 +51,52 @@ static const char *const merge_names[] = {
 	[MDB_SUM] = "sum",
 	[MDB_MIN] = "min",
 	[MDB_MAX] = "max"
+};
+
+enum
+{
+	TABLE_MODE,
+	TABLE_KEY,
+	TABLE_COLUMNS,
+	TABLE_SINCE,
+	TABLE_METADATA,
+	TABLE_VERSION,
+	TABLE_CHANNEL,
+	TABLE_BATCH_SIZE,
+	TABLE_FLUSH_INTERVAL,
+	TABLE_IDENTITY,
+	TABLE_FIELDS
+};
+
+static const MdbField table_fields[TABLE_FIELDS] = {
+	[TABLE_MODE] = {"mode", MDB_FIELD_STRING, 0, NAMEDATALEN},
+	[TABLE_KEY] = {"key", MDB_FIELD_NUMBER, 1, INDEX_MAX_KEYS},
+	[TABLE_COLUMNS] = {"columns", MDB_FIELD_NUMBER, 0, MaxHeapAttributeNumber},
+	[TABLE_SINCE] = {"since", MDB_FIELD_NUMBER, PG_INT64_MIN, PG_INT64_MAX},
+	[TABLE_METADATA] = {MDB_LABEL_MARK, MDB_FIELD_FLAG},
+	[TABLE_VERSION] = {"version", MDB_FIELD_FLAG},
+	[TABLE_CHANNEL] = {"channel", MDB_FIELD_STRING, 1, NAMEDATALEN - 1},
+	[TABLE_BATCH_SIZE] = {"batch_size", MDB_FIELD_NUMBER, 0, MDB_MAX_BATCH_SIZE},
+	[TABLE_FLUSH_INTERVAL] = {"flush_interval", MDB_FIELD_NUMBER, 0, MDB_MAX_INTERVAL},
+	[TABLE_IDENTITY] = {"identity", MDB_FIELD_STRING, UUID_TEXT_LEN, UUID_TEXT_LEN}
+};
+
+enum
+{
+	COLUMN_KEY,
+	COLUMN_COLUMN,
+	COLUMN_VERSION,
+	COLUMN_MERGE,
+	COLUMN_NOTIFY,
+	COLUMN_FIELDS
+};
+
+static const MdbField column_fields[COLUMN_FIELDS] = {
+	[COLUMN_KEY] = {"key", MDB_FIELD_NUMBER, 0, INDEX_MAX_KEYS},
+	[COLUMN_COLUMN] = {"column", MDB_FIELD_NUMBER, 0, MaxHeapAttributeNumber},
+	[COLUMN_VERSION] = {"version", MDB_FIELD_FLAG},
+	[COLUMN_MERGE] = {"merge", MDB_FIELD_STRING, 0, NAMEDATALEN},
+	[COLUMN_NOTIFY] = {"notify", MDB_FIELD_FLAG}
 };
 
 /* The place of a name among some; -1 if it is none of them. */
@@ -85,175 +138,163 @@ mdb_label_merge(const char *name, int len, MdbRole *role)
 	return found >= 0;
 }
 
-static void
-bad_label(const char *detail)
+static Size
+limit(bool of_table)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid label of provider \"%s\"", MDB_PROVIDER),
-			 errdetail_internal("%s", detail),
-			 errhint("Use %s() to attach a table.", "mdbatch_attach")));
+	return of_table ? MDB_TABLE_LABEL_SIZE : MDB_COLUMN_LABEL_SIZE;
 }
 
-/* A field of a label; false if it is not there, ERROR if of another type. */
-static bool
-get_field(Jsonb *label, const char *name, enum jbvType type, JsonbValue *value)
+/* Is a stored text longer than a label can be?  It is not fetched for that. */
+bool
+mdb_label_is_too_long(Datum text, bool of_table)
 {
-	if (getKeyJsonValueFromContainer(&label->root, name, strlen(name),
-									 value) == NULL)
-		return false;
-	if (value->type != type)
-		bad_label(_("A field has the wrong type."));
-	return true;
+	return toast_raw_datum_size(text) - VARHDRSZ > limit(of_table);
 }
 
-static bool
-get_flag(Jsonb *label, const char *name)
+/* What is wrong with a label that is too long. */
+const char *
+mdb_label_too_long(bool of_table)
 {
-	JsonbValue	value;
-
-	return get_field(label, name, jbvBool, &value) && value.val.boolean;
+	return psprintf(_("It must have at most %d bytes."),
+					(int) limit(of_table));
 }
 
-static int64
-get_number(Jsonb *label, const char *name)
+/* The fields of a label.  Returns what is wrong with it, or NULL. */
+static const char *
+take_fields(const char *text, bool of_table, const MdbField *fields,
+			int nfields, MdbFieldValue *values)
 {
-	JsonbValue	value;
-	int64		number;
-
-	if (!get_field(label, name, jbvNumeric, &value))
-		return 0;
-	number = DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											   NumericGetDatum(value.val.numeric)));
-
-	/* SQL reads labels, too: not even 1.0 will do. */
-	if (strcmp(DatumGetCString(DirectFunctionCall1(numeric_out,
-												   NumericGetDatum(value.val.numeric))),
-			   psprintf(INT64_FORMAT, number)) != 0)
-		bad_label(_("A number is not an integer."));
-	return number;
-}
-
-static Jsonb *
-parse(const char *text)
-{
-	Jsonb	   *label = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-														   CStringGetDatum(text)));
-
-	if (!JB_ROOT_IS_OBJECT(label))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("label of provider \"%s\" must be a JSON object",
-						MDB_PROVIDER)));
-	return label;
+	if (strlen(text) > limit(of_table))
+		return mdb_label_too_long(of_table);
+	return mdb_fields_take(text, fields, nfields, values);
 }
 
 /* Is it a uuid as PostgreSQL writes them? */
 static bool
-is_uuid(const char *text, int len)
+is_uuid(const char *text)
 {
-	if (len != 36)
-		return false;
-	for (int i = 0; i < len; i++)
+	for (int i = 0; i < UUID_TEXT_LEN; i++)
 	{
 		bool		dash = i == 8 || i == 13 || i == 18 || i == 23;
 
 		if (dash ? text[i] != '-' :
-			strchr("0123456789abcdef", text[i]) == NULL || text[i] == '\0')
+			(text[i] < '0' || text[i] > '9') &&
+			(text[i] < 'a' || text[i] > 'f'))
 			return false;
 	}
-	return true;
+	return text[UUID_TEXT_LEN] == '\0';
 }
 
-static void
-get_identity(Jsonb *json, MdbTableLabel *label)
+static const char *
+take_identity(const char *text, MdbTableLabel *label)
 {
-	JsonbValue	value;
-	char	   *text;
-
-	if (!get_field(json, "identity", jbvString, &value))
-		return;
-	if (!is_uuid(value.val.string.val, value.val.string.len))
-		bad_label(_("The identity must be a uuid."));
-	text = pnstrdup(value.val.string.val, value.val.string.len);
+	if (!is_uuid(text))
+		return _("The identity must be a uuid.");
+	label->has_identity = true;
 	label->identity = *DatumGetUUIDP(DirectFunctionCall1(uuid_in,
 														 CStringGetDatum(text)));
-	label->has_identity = true;
+	return NULL;
 }
 
-/* What the label of a table says; ERROR if it has no such form. */
-void
+/* What the label of a table says.  Returns what is wrong with it, or NULL. */
+const char *
 mdb_label_parse_table(const char *text, MdbTableLabel *label)
 {
-	Jsonb	   *json = parse(text);
-	JsonbValue	value;
-	int64		nkeys = get_number(json, "key");
-	int64		ncarried = get_number(json, "columns");
-	int64		batch_size = get_number(json, "batch_size");
+	MdbFieldValue values[TABLE_FIELDS];
+	const char *problem;
+	const char *mode;
 
 	memset(label, 0, sizeof(*label));
-	get_identity(json, label);
-	label->attached = !label->has_identity || JB_ROOT_COUNT(json) > 1;
-	if (!label->attached)
-		return;
-	label->metadata = get_flag(json, "metadata");
-	label->has_version = get_flag(json, "version");
-	label->since = get_number(json, "since");
-	label->flush_interval = get_number(json, "flush_interval");
+	problem = take_fields(text, true, table_fields, TABLE_FIELDS, values);
+	if (problem == NULL && values[TABLE_IDENTITY].given)
+		problem = take_identity(values[TABLE_IDENTITY].string, label);
+	if (problem != NULL)
+		return problem;
+	for (int i = 0; i < TABLE_FIELDS; i++)
+		label->attached |= values[i].given && i != TABLE_IDENTITY;
+	if (!label->attached && label->has_identity)
+		return NULL;
 
-	if (!get_field(json, "mode", jbvString, &value))
-		bad_label(_("The mode is missing."));
-	if (!mdb_label_mode(value.val.string.val, value.val.string.len,
-						&label->mode))
-		bad_label(_("The mode must be \"upsert\" or \"update\"."));
+	if (!values[TABLE_MODE].given)
+		return _("The mode is missing.");
+	mode = values[TABLE_MODE].string;
+	if (!mdb_label_mode(mode, strlen(mode), &label->mode))
+		return _("The mode must be \"upsert\" or \"update\".");
+	if (!values[TABLE_KEY].given)
+		return _("The number of key columns is missing.");
+	label->nkeys = values[TABLE_KEY].number;
+	label->ncarried = values[TABLE_COLUMNS].number;
+	label->metadata = values[TABLE_METADATA].flag;
+	label->has_version = values[TABLE_VERSION].flag;
+	label->since = values[TABLE_SINCE].number;
+	label->batch_size = values[TABLE_BATCH_SIZE].number;
+	label->flush_interval = values[TABLE_FLUSH_INTERVAL].number;
+	if (label->flush_interval != 0 && label->flush_interval < MDB_MIN_INTERVAL)
+		return _("The flush interval is out of range.");
 
-	if (get_field(json, "channel", jbvString, &value))
-	{
-		if (value.val.string.len == 0 || value.val.string.len >= NAMEDATALEN)
-			bad_label(_("The channel must have 1 to 63 bytes."));
-		memcpy(label->channel, value.val.string.val, value.val.string.len);
-	}
-	if (nkeys < 1 || nkeys > INDEX_MAX_KEYS ||
-		ncarried < 0 || ncarried > MaxHeapAttributeNumber)
-		bad_label(_("The number of columns is out of range."));
-	label->nkeys = nkeys;
-	label->ncarried = ncarried;
-
-	if (batch_size < 0 || batch_size > MDB_MAX_BATCH_SIZE)
-		bad_label(_("The batch size is out of range."));
-	label->batch_size = batch_size;
-	if (label->flush_interval != 0 &&
-		(label->flush_interval < MDB_MIN_INTERVAL ||
-		 label->flush_interval > MDB_MAX_INTERVAL))
-		bad_label(_("The flush interval is out of range."));
+	/*
+	 * A database of another encoding, which the label came from, can have had
+	 * fewer bytes for the characters.  LISTEN cuts such a name in this way.
+	 */
+	if (values[TABLE_CHANNEL].given)
+		strlcpy(label->channel, values[TABLE_CHANNEL].string,
+				pg_mbcliplen(values[TABLE_CHANNEL].string,
+							 strlen(values[TABLE_CHANNEL].string),
+							 NAMEDATALEN - 1) + 1);
+	return NULL;
 }
 
-/* What the label of a column says; ERROR if it has no such form. */
-void
+/* What the label of a column says.  Returns what is wrong with it, or NULL. */
+const char *
 mdb_label_parse_column(const char *text, MdbColumnLabel *label)
 {
-	Jsonb	   *json = parse(text);
-	JsonbValue	value;
-	int64		key = get_number(json, "key");
-	int64		carried = get_number(json, "column");
-	bool		version = get_flag(json, "version");
-	int			roles = (key > 0) + (carried > 0) + version;
+	MdbFieldValue values[COLUMN_FIELDS];
+	const char *problem;
+	const char *merge;
+	int			key;
+	int			carried;
+	bool		version;
+	int			roles;
 
 	memset(label, 0, sizeof(*label));
-	label->notify = get_flag(json, "notify");
+	problem = take_fields(text, false, column_fields, COLUMN_FIELDS, values);
+	if (problem != NULL)
+		return problem;
+	key = values[COLUMN_KEY].number;
+	carried = values[COLUMN_COLUMN].number;
+	version = values[COLUMN_VERSION].flag;
+	roles = (key > 0) + (carried > 0) + version;
+	label->notify = values[COLUMN_NOTIFY].flag;
 	label->in_entry = roles == 1;
-	if (roles > 1 || (roles == 0 && !label->notify) ||
-		key < 0 || key > INDEX_MAX_KEYS ||
-		carried < 0 || carried > MaxHeapAttributeNumber)
-		bad_label(_("A column is one of key, version, or column."));
+	if (roles > 1 || (roles == 0 && !label->notify))
+		return _("A column is one of key, version, or column.");
 	label->role = key > 0 ? MDB_KEY : version ? MDB_VERSION : MDB_LAST;
 	label->position = key > 0 ? key : carried;
-	if (!get_field(json, "merge", jbvString, &value))
-		return;
-	if (carried == 0 ||
-		!mdb_label_merge(value.val.string.val, value.val.string.len,
-						 &label->role))
-		bad_label(_("A carried column merges by \"sum\", \"min\" or \"max\"."));
+	merge = values[COLUMN_MERGE].string;
+	if (values[COLUMN_MERGE].given &&
+		(carried == 0 || !mdb_label_merge(merge, strlen(merge), &label->role)))
+		return _("A carried column merges by \"sum\", \"min\" or \"max\".");
+	return NULL;
+}
+
+/*
+ * Is that a label that can be read?  The view mdbatch_target asks, before it
+ * reads one as JSON.
+ */
+Datum
+mdbatch_is_label(PG_FUNCTION_ARGS)
+{
+	bool		of_table = PG_GETARG_BOOL(1);
+	const char *label;
+	MdbTableLabel table;
+	MdbColumnLabel column;
+
+	/* One that is too long is not fetched. */
+	if (mdb_label_is_too_long(PG_GETARG_DATUM(0), of_table))
+		PG_RETURN_BOOL(false);
+	label = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	PG_RETURN_BOOL((of_table ? mdb_label_parse_table(label, &table) :
+					mdb_label_parse_column(label, &column)) == NULL);
 }
 
 static char *

@@ -11,6 +11,16 @@
 
 #define MDB_PROVIDER	"mdbatch"
 
+/* The field that marks the metadata target. */
+#define MDB_LABEL_MARK	"metadata"
+
+/*
+ * The most bytes of a label.  A table's can have a channel of 63 characters
+ * that take six bytes each, and has some 300 bytes beside it.
+ */
+#define MDB_TABLE_LABEL_SIZE	2048
+#define MDB_COLUMN_LABEL_SIZE	200
+
 /* The label of a table. */
 typedef struct MdbTableLabel
 {
@@ -41,8 +51,10 @@ typedef struct MdbColumnLabel
 #define MDB_MIN_INTERVAL	(INT64CONST(1000) * MDB_MIN_FLUSH_INTERVAL)
 #define MDB_MAX_INTERVAL	(INT64CONST(1000) * MDB_MAX_FLUSH_INTERVAL)
 
-extern void mdb_label_parse_table(const char *text, MdbTableLabel *label);
-extern void mdb_label_parse_column(const char *text, MdbColumnLabel *label);
+extern bool mdb_label_is_too_long(Datum text, bool of_table);
+extern const char *mdb_label_too_long(bool of_table);
+extern const char *mdb_label_parse_table(const char *text, MdbTableLabel *label);
+extern const char *mdb_label_parse_column(const char *text, MdbColumnLabel *label);
 extern char *mdb_label_format_table(const MdbTableLabel *label);
 extern char *mdb_label_format_column(const MdbColumnLabel *label);
 extern bool mdb_label_mode(const char *name, int len, MdbMode *mode);

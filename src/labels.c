@@ -8,15 +8,18 @@
  * rolls back, and is dumped with its table.  The table's label counts the
  * columns that must have labels, so that a dropped one is noticed.
  *
- * A restore and the table's owner write labels through SECURITY LABEL: the
- * provider's hook checks the form and the right to attach.  Whether the table
- * is fit is checked when the label is read to some purpose (target.c), as a
- * restore makes labels before primary keys.
+ * A restore and the table's owner write labels through SECURITY LABEL
+ * (label_hook.c).  Whether the table is fit is checked when the label is read
+ * to some purpose (target.c), as a restore makes labels before primary keys.
  *
  * Locking: SECURITY LABEL and our own functions take SHARE UPDATE EXCLUSIVE
  * on the table; marking the metadata target takes it on mdbatch_metadata too.
- * Changes send relcache invalidations, of mdbatch_metadata as well, which
- * stands for the question which table is the metadata target.
+ * Changes send relcache invalidations; those of a mark one of mdbatch_metadata
+ * as well, which stands for the question which table is the metadata target.
+ *
+ * Limits: a label in the catalog may be anything: written by an older version,
+ * restored by pg_upgrade, or changed by a superuser.  One that cannot be read
+ * is an ERROR for those who want to use that table, and for nobody else.
  */
 #include "postgres.h"
 
@@ -28,17 +31,17 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_seclabel.h"
 #include "commands/seclabel.h"
-#include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
 
-#include "compat.h"
 #include "extension.h"
 #include "labels.h"
+
+#define ALL_PARTS	(-1)		/* a table and its columns */
 
 static ObjectAddress
 address(Oid relid, AttrNumber attnum)
@@ -49,23 +52,158 @@ address(Oid relid, AttrNumber attnum)
 	return object;
 }
 
-static bool
-read_table(Oid relid, MdbTableLabel *label)
-{
-	ObjectAddress object = address(relid, 0);
-	char	   *text = GetSecurityLabel(&object, MDB_PROVIDER);
+typedef bool (*Visitor) (Oid relid, int subid, const char *text, void *state);
 
-	if (text == NULL)
-		return false;
-	mdb_label_parse_table(text, label);
+/*
+ * Look through labels of the provider in this database, of one table or of
+ * all, of tables and columns or (subid) just one of them, until the visitor
+ * returns true.  A text that is too long for a label is not fetched, the
+ * visitor gets NULL.
+ *
+ * The index begins with the object, so without one it is read from end to end;
+ * still, labels of columns and those of other providers are not fetched.
+ */
+static void
+scan_labels(Oid relid, int subid, Visitor visit, void *state)
+{
+	Relation	catalog = table_open(SecLabelRelationId, AccessShareLock);
+	ScanKeyData keys[4];
+	int			nkeys = 0;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		done = false;
+
+	if (OidIsValid(relid))
+		ScanKeyInit(&keys[nkeys++], Anum_pg_seclabel_objoid,
+					BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	ScanKeyInit(&keys[nkeys++], Anum_pg_seclabel_classoid,
+				BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	if (subid != ALL_PARTS)
+		ScanKeyInit(&keys[nkeys++], Anum_pg_seclabel_objsubid,
+					BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(subid));
+	ScanKeyInit(&keys[nkeys++], Anum_pg_seclabel_provider,
+				BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(MDB_PROVIDER));
+
+	scan = systable_beginscan(catalog, SecLabelObjectIndexId, true, NULL,
+							  nkeys, keys);
+	while (!done && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		FormData_pg_seclabel *form = (FormData_pg_seclabel *) GETSTRUCT(tuple);
+		bool		isnull;
+		Datum		label = heap_getattr(tuple, Anum_pg_seclabel_label,
+										 RelationGetDescr(catalog), &isnull);
+		char	   *read = NULL;
+
+		if (!mdb_label_is_too_long(label, form->objsubid == 0))
+			read = TextDatumGetCString(label);
+		done = visit(form->objoid, form->objsubid, read, state);
+		if (read != NULL)
+			pfree(read);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+}
+
+typedef struct Found
+{
+	bool		found;
+	char	   *text;			/* NULL: too long */
+} Found;
+
+static bool
+visit_any(Oid relid, int subid, const char *text, void *state)
+{
+	Found	   *found = state;
+
+	found->found = true;
+	found->text = text != NULL ? pstrdup(text) : NULL;
 	return true;
 }
 
-/* The label of an attached table; false if it is not attached. */
+static Found
+find_label(Oid relid, int subid)
+{
+	Found		found = {0};
+
+	scan_labels(relid, subid, visit_any, &found);
+	return found;
+}
+
+/*
+ * What the label of a table says, if it has one; what is wrong with it, or
+ * NULL.
+ */
+static const char *
+read_table(Oid relid, bool *found, MdbTableLabel *label)
+{
+	Found		stored = find_label(relid, 0);
+
+	memset(label, 0, sizeof(*label));
+	*found = stored.found;
+	if (!stored.found)
+		return NULL;
+	return stored.text != NULL ? mdb_label_parse_table(stored.text, label) :
+		mdb_label_too_long(true);
+}
+
+/*
+ * Can it be attached?  A table that has become a view keeps its labels, and so
+ * does the view in a dump (R36).
+ */
+bool
+mdb_labels_is_table(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE;
+}
+
+static void
+bad_stored_label(Oid relid, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" has an invalid label of provider \"%s\"",
+					get_rel_name(relid), MDB_PROVIDER),
+			 errdetail_internal("%s", problem),
+			 errhint("Attach the table again, with %s().", "mdbatch_attach")));
+}
+
+/*
+ * The label of an attached table; false if it is not attached.  ERROR if the
+ * label cannot be read.
+ */
 bool
 mdb_labels_read_table(Oid relid, MdbTableLabel *label)
 {
-	return read_table(relid, label) && label->attached;
+	bool		found;
+	const char *problem = read_table(relid, &found, label);
+
+	if (!mdb_labels_is_table(relid))
+		return false;
+	if (problem != NULL)
+		bad_stored_label(relid, problem);
+	return found && label->attached;
+}
+
+/*
+ * The label of a column; false if it has none.  ERROR if it cannot be read.
+ */
+bool
+mdb_labels_read_column(Oid relid, AttrNumber attnum, MdbColumnLabel *label)
+{
+	Found		stored = find_label(relid, attnum);
+	const char *problem;
+
+	if (!stored.found)
+		return false;
+	problem = stored.text != NULL ? mdb_label_parse_column(stored.text, label) :
+		mdb_label_too_long(false);
+	if (problem != NULL)
+		bad_stored_label(relid, problem);
+	return true;
 }
 
 /*
@@ -76,34 +214,38 @@ bool
 mdb_labels_identity(Oid relid, pg_uuid_t *identity)
 {
 	MdbTableLabel label;
+	bool		found;
 
 	memset(identity, 0, sizeof(*identity));
 	if (relid == mdb_extension_metadata_table(true))
 		return true;
-	if (!read_table(relid, &label) || !label.has_identity)
+	if (read_table(relid, &found, &label) != NULL || !label.has_identity)
 		return false;
 	*identity = label.identity;
 	return true;
 }
 
-/* The label of a column; false if it has none. */
+/* Does a table have the mark of the metadata target? */
 bool
-mdb_labels_read_column(Oid relid, AttrNumber attnum, MdbColumnLabel *label)
+mdb_labels_is_marked(Oid relid)
 {
-	ObjectAddress object = address(relid, attnum);
-	char	   *text = GetSecurityLabel(&object, MDB_PROVIDER);
+	MdbTableLabel label;
+	bool		found;
 
-	if (text == NULL)
-		return false;
-	mdb_label_parse_column(text, label);
-	return true;
+	return read_table(relid, &found, &label) == NULL && label.metadata;
 }
 
-/* Whoever cached something about a target, or which one it is, looks again. */
-static void
-invalidate(Oid relid)
+/*
+ * The label of a table is about to be one with this mark: backends that cached
+ * something about the table look again.  Which table is the metadata target is
+ * asked again only if the mark changes, so that relabelling other tables does
+ * not disturb each mdbatch_add.
+ */
+void
+mdb_labels_invalidate(Oid relid, bool marked)
 {
-	Oid			metadata = mdb_extension_metadata_table(true);
+	Oid			metadata = mdb_labels_is_marked(relid) != marked ?
+		mdb_extension_metadata_table(true) : InvalidOid;
 
 	CacheInvalidateRelcacheByRelid(relid);
 	if (OidIsValid(metadata) && metadata != relid)
@@ -124,8 +266,8 @@ mdb_labels_write_table(Oid relid, const MdbTableLabel *label)
 	written.has_identity = true;
 	if (!mdb_labels_identity(relid, &written.identity))
 		written.identity = *DatumGetUUIDP(OidFunctionCall0(F_GEN_RANDOM_UUID));
+	mdb_labels_invalidate(relid, label->metadata);
 	SetSecurityLabel(&object, MDB_PROVIDER, mdb_label_format_table(&written));
-	invalidate(relid);
 }
 
 /* Label a column of a table, whose lock the caller has. */
@@ -138,82 +280,48 @@ mdb_labels_write_column(Oid relid, AttrNumber attnum,
 	SetSecurityLabel(&object, MDB_PROVIDER, mdb_label_format_column(label));
 }
 
-/*
- * Walk the labels of the provider in this database.  Stops when the visitor
- * returns true.
- */
-static void
-walk_labels(bool (*visit) (Oid relid, int subid, const char *text, void *state),
-			void *state)
-{
-	Relation	catalog = table_open(SecLabelRelationId, AccessShareLock);
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		done = false;
-
-	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
-	while (!done && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		FormData_pg_seclabel *form = (FormData_pg_seclabel *) GETSTRUCT(tuple);
-		bool		isnull;
-		Datum		provider = heap_getattr(tuple, Anum_pg_seclabel_provider,
-											RelationGetDescr(catalog), &isnull);
-		Datum		label = heap_getattr(tuple, Anum_pg_seclabel_label,
-										 RelationGetDescr(catalog), &isnull);
-
-		if (form->classoid == RelationRelationId &&
-			strcmp(TextDatumGetCString(provider), MDB_PROVIDER) == 0)
-			done = visit(form->objoid, form->objsubid,
-						 TextDatumGetCString(label), state);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-}
-
 static bool
-visit_metadata(Oid relid, int subid, const char *text, void *state)
+visit_marked(Oid relid, int subid, const char *text, void *state)
 {
+	List	  **marked = state;
 	MdbTableLabel label;
 
-	if (subid != 0)
+	/* Most labels have no mark, and this is asked about all tables. */
+	if (text == NULL || strstr(text, "\"" MDB_LABEL_MARK "\"") == NULL)
 		return false;
-	mdb_label_parse_table(text, &label);
-	if (!label.metadata)
-		return false;
-	*(Oid *) state = relid;
-	return true;
+	if (mdb_label_parse_table(text, &label) == NULL && label.metadata &&
+		mdb_labels_is_table(relid))
+		*marked = lappend_oid(*marked, relid);
+	return false;
 }
 
-/* The table that is marked as the metadata target, or InvalidOid. */
-Oid
-mdb_labels_metadata_target(void)
+/*
+ * The tables that are marked as the metadata target; palloc'd.  With one it is
+ * that one, with none it is mdbatch_metadata, and of several it is none (R36).
+ */
+List *
+mdb_labels_marked(void)
 {
-	Oid			relid = InvalidOid;
+	List	   *marked = NIL;
 
-	walk_labels(visit_metadata, &relid);
-	return relid;
+	scan_labels(InvalidOid, 0, visit_marked, &marked);
+	return marked;
 }
 
 static bool
 visit_clear(Oid relid, int subid, const char *text, void *state)
 {
 	ObjectAddress object = address(relid, subid);
-	bool		all = !OidIsValid(*(Oid *) state);
-	const char *kept = NULL;
+	const pg_uuid_t *identity = state;
+	MdbTableLabel kept = {0};
 
-	if (!all && *(Oid *) state != relid)
-		return false;
-	if (!all && subid == 0)
+	if (subid == 0 && identity != NULL)
 	{
-		MdbTableLabel label;
-
-		mdb_label_parse_table(text, &label);
-		label.attached = false;
-		if (label.has_identity)
-			kept = mdb_label_format_table(&label);
+		kept.has_identity = true;
+		kept.identity = *identity;
 	}
-	SetSecurityLabel(&object, MDB_PROVIDER, kept);
-	CacheInvalidateRelcacheByRelid(relid);
+	SetSecurityLabel(&object, MDB_PROVIDER,
+					 kept.has_identity ? mdb_label_format_table(&kept) : NULL);
 	return false;
 }
 
@@ -224,129 +332,83 @@ visit_clear(Oid relid, int subid, const char *text, void *state)
 void
 mdb_labels_clear(Oid relid)
 {
-	walk_labels(visit_clear, &relid);
+	pg_uuid_t	identity;
+
+	mdb_labels_invalidate(relid, false);
+	scan_labels(relid, ALL_PARTS, visit_clear,
+				mdb_labels_identity(relid, &identity) ? &identity : NULL);
 	CommandCounterIncrement();
-	invalidate(relid);
 }
 
-/* Is a table attached, or the metadata target since no other is? */
+/*
+ * Is a table attached, or the metadata target since no other is?  One whose
+ * label cannot be read is, so that it can be detached.
+ */
 bool
 mdb_labels_is_attached(Oid relid)
 {
 	MdbTableLabel label;
+	bool		found;
+	const char *problem = read_table(relid, &found, &label);
 
-	return mdb_labels_read_table(relid, &label) ||
-		(relid == mdb_extension_metadata_table(true) &&
-		 !OidIsValid(mdb_labels_metadata_target()));
+	if (!found)
+		return relid == mdb_extension_metadata_table(true) &&
+			mdb_labels_marked() == NIL;
+	return mdb_labels_is_table(relid) && (problem != NULL || label.attached);
+}
+
+static bool
+visit_clear_all(Oid relid, int subid, const char *text, void *state)
+{
+	if (subid == 0 && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		CacheInvalidateRelcacheByRelid(relid);
+	return visit_clear(relid, subid, text, NULL);
 }
 
 /* Take all labels off, with the extension. */
 void
 mdb_labels_clear_all(void)
 {
-	Oid			all = InvalidOid;
-
-	walk_labels(visit_clear, &all);
+	scan_labels(InvalidOid, ALL_PARTS, visit_clear_all, NULL);
 }
 
-/* May the current role call a function that attaches? */
-static void
-check_right_to_call(const char *name, int nargs, const Oid *argtypes)
+typedef struct Twin
 {
-	Oid			function = mdb_extension_function(name, nargs, argtypes);
-	AclResult	result;
+	Oid			relid;			/* of another table */
+	const pg_uuid_t *identity;
+	const char *text;			/* of the identity */
+} Twin;
 
-	if (!OidIsValid(function))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"%s\" is not installed in this database",
-						"mdbatch"),
-				 errhint("Use CREATE EXTENSION to install it.")));
-	result = object_aclcheck(ProcedureRelationId, function, GetUserId(),
-							 ACL_EXECUTE);
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_FUNCTION, name);
+static bool
+visit_twin(Oid relid, int subid, const char *text, void *state)
+{
+	Twin	   *twin = state;
+	MdbTableLabel label;
+
+	if (relid == twin->relid || text == NULL ||
+		strstr(text, twin->text) == NULL ||
+		mdb_label_parse_table(text, &label) != NULL || !label.has_identity ||
+		memcmp(&label.identity, twin->identity, sizeof(pg_uuid_t)) != 0)
+		return false;
+	twin->relid = relid;
+	return true;
 }
 
-/* May the current role attach tables, and so write labels? */
-static void
-check_right_to_attach(void)
+/* A table beside this one that has the identity; InvalidOid if none has. */
+Oid
+mdb_labels_twin(Oid relid, const pg_uuid_t *identity)
 {
-	static const Oid arguments[] = {REGCLASSOID, NAMEARRAYOID, NAMEOID,
-		NAMEARRAYOID, JSONBOID, TEXTOID, TEXTOID, NAMEOID, INT4OID,
-	INTERVALOID};
+	Datum		text = DirectFunctionCall1(uuid_out, UUIDPGetDatum(identity));
+	Twin		twin = {relid, identity, DatumGetCString(text)};
 
-	check_right_to_call("mdbatch_attach", lengthof(arguments), arguments);
+	scan_labels(InvalidOid, 0, visit_twin, &twin);
+	return twin.relid == relid ? InvalidOid : twin.relid;
 }
 
-/* May the current role point mdbatch_add at tables? */
-static void
-check_right_to_mark(void)
+/* A table as messages call it; palloc'd. */
+char *
+mdb_labels_table_name(Oid relid)
 {
-	static const Oid arguments[] = {REGCLASSOID, NAMEOID, NAMEOID, NAMEOID,
-	NAMEOID, NAMEOID, TEXTOID, TEXTOID};
-
-	check_right_to_call("mdbatch_set_target", lengthof(arguments), arguments);
-}
-
-static void
-check_marks(Oid relid, const MdbTableLabel *label)
-{
-	Oid			marked;
-
-	if (!label->metadata)
-		return;
-	check_right_to_mark();
-	LockRelationOid(mdb_extension_metadata_table(false),
-					ShareUpdateExclusiveLock);
-	marked = mdb_labels_metadata_target();
-	if (OidIsValid(marked) && marked != relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("there is a metadata target already"),
-				 errdetail("Table \"%s\" is marked as the metadata target.",
-						   get_rel_name(marked))));
-}
-
-/* The provider's hook: SECURITY LABEL FOR mdbatch ON TABLE, COLUMN (R27). */
-static void
-check_label(const ObjectAddress *object, const char *text)
-{
-	MdbTableLabel table;
-	MdbColumnLabel column;
-	char		relkind;
-
-	if (object->classId != RelationRelationId)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("label provider \"%s\" labels tables and their columns only",
-						MDB_PROVIDER)));
-	relkind = get_rel_relkind(object->objectId);
-	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an ordinary or partitioned table",
-						get_rel_name(object->objectId))));
-	if (text != NULL && object->objectSubId == 0)
-		mdb_label_parse_table(text, &table);
-	else if (text != NULL)
-		mdb_label_parse_column(text, &column);
-
-	if (IsBinaryUpgrade)
-		return;
-	check_right_to_attach();
-	if (object->objectId == mdb_extension_metadata_table(true))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table \"%s\" cannot be labelled", "mdbatch_metadata")));
-	if (text != NULL && object->objectSubId == 0)
-		check_marks(object->objectId, &table);
-	invalidate(object->objectId);
-}
-
-/* Register the provider, at server start. */
-void
-mdb_labels_register(void)
-{
-	register_label_provider(MDB_PROVIDER, check_label);
+	return DatumGetCString(DirectFunctionCall1(regclassout,
+											   ObjectIdGetDatum(relid)));
 }

@@ -159,7 +159,7 @@ mdb_layout_read(Relation rel)
 	if (!mdb_labels_read_table(relid, &label))
 	{
 		if (relid == mdb_extension_metadata_table(true) &&
-			!OidIsValid(mdb_labels_metadata_target()))
+			mdb_labels_marked() == NIL)
 			return default_layout(rel);
 		return NULL;
 	}

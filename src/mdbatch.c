@@ -20,7 +20,7 @@
 #include "drop.h"
 #include "entry.h"
 #include "hash.h"
-#include "labels.h"
+#include "label_hook.h"
 #include "locks.h"
 #include "note.h"
 #include "pool.h"
@@ -88,7 +88,7 @@ _PG_init(void)
 		return;
 
 	mdb_settings_define();
-	mdb_labels_register();
+	mdb_label_hook_register();
 	if (IsBinaryUpgrade)
 		return;
 

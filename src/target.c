@@ -37,9 +37,16 @@
 #include "define.h"
 #include "extension.h"
 #include "fitness.h"
+#include "labels.h"
 #include "note.h"
 #include "rights.h"
 #include "target.h"
+
+/*
+ * How often something is looked up that changes while it is looked up.  The
+ * changes are other sessions', which can go on with them for ever; a call ends.
+ */
+#define MAX_ROUNDS	10
 
 static HTAB *targets;
 
@@ -49,11 +56,15 @@ static HTAB *targets;
  */
 static Oid	metadata_relid;
 static Oid	default_relid;
+static bool metadata_changed;	/* since the look-up began */
+static bool metadata_unsure;	/* looked up by this transaction, which may
+								 * have changed it */
 
 static void
 forget(MdbTarget *target)
 {
 	target->valid = false;
+	target->changed = true;
 	target->allowed_role = InvalidOid;
 }
 
@@ -65,7 +76,10 @@ relation_changed(Datum arg, Oid relid)
 	MdbTarget  *target;
 
 	if (!OidIsValid(relid) || relid == metadata_relid || relid == default_relid)
+	{
 		metadata_relid = InvalidOid;
+		metadata_changed = true;
+	}
 	if (OidIsValid(relid))
 	{
 		target = hash_search(targets, &relid, HASH_FIND, NULL);
@@ -76,6 +90,35 @@ relation_changed(Datum arg, Oid relid)
 	hash_seq_init(&scan, targets);
 	while ((target = hash_seq_search(&scan)) != NULL)
 		forget(target);
+}
+
+/*
+ * A transaction or subtransaction is undone.  It can have dropped a table that
+ * is marked, which sends no message about mdbatch_metadata.
+ */
+static void
+forget_metadata(void)
+{
+	if (metadata_unsure)
+		relation_changed((Datum) 0, default_relid);
+	metadata_unsure = false;
+}
+
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT)
+		metadata_unsure = false;
+	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		forget_metadata();
+}
+
+static void
+subtransaction_ends(SubXactEvent event, SubTransactionId mine,
+					SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget_metadata();
 }
 
 /* A role or a membership changed. */
@@ -105,6 +148,8 @@ make_cache(void)
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, (Datum) 0);
 	/* who is pg_database_owner */
 	CacheRegisterSyscacheCallback(DATABASEOID, role_changed, (Datum) 0);
+	RegisterXactCallback(transaction_ends, NULL);
+	RegisterSubXactCallback(subtransaction_ends, NULL);
 }
 
 static MdbTarget *
@@ -191,8 +236,11 @@ check_fitness(Relation rel, const MdbLayout *layout)
 	PG_END_TRY();
 }
 
-/* Fill a target from the catalogs, its table open and locked. */
-static void
+/*
+ * Fill a target from the catalogs, its table open and locked; false if it is
+ * not attached.
+ */
+static bool
 resolve(MdbTarget *target, Relation rel)
 {
 	MdbLayout  *layout = mdb_layout_read(rel);
@@ -201,7 +249,7 @@ resolve(MdbTarget *target, Relation rel)
 	const char *name;
 
 	if (layout == NULL)
-		not_attached(target->relid);
+		return false;
 	check_fitness(rel, layout);
 	definition = mdb_layout_define(rel, layout);
 
@@ -227,6 +275,55 @@ resolve(MdbTarget *target, Relation rel)
 			pg_mbcliplen(name, strlen(name), MDB_TARGET_NAME - 1) + 1);
 	target->epoch = 0;
 	target->allowed_role = InvalidOid;
+	return true;
+}
+
+/*
+ * A target that is attached and fit, or an ERROR; NULL, if the caller wants
+ * that, where the table is not attached or does not exist.
+ */
+static MdbTarget *
+find_target(Oid relid, bool missing_ok)
+{
+	MdbTarget  *target;
+
+	AcceptInvalidationMessages();
+	target = cached(relid);
+	for (int round = 1; !target->valid; round++)
+	{
+		uint64		messages = SharedInvalidMessageCounter;
+		Relation	rel;
+		bool		attached;
+
+		CHECK_FOR_INTERRUPTS();
+		LockRelationOid(relid, AccessShareLock);
+		rel = RelationIdGetRelation(relid);
+		if (rel == NULL && missing_ok)
+			return NULL;
+		if (rel == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation with OID %u does not exist", relid)));
+
+		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+			metadata_unsure = true;
+		target->changed = false;
+		attached = resolve(target, rel);
+		target->valid = attached && !target->changed;
+		table_close(rel, AccessShareLock);
+		if (!attached && missing_ok)
+			return NULL;
+		if (!attached)
+			not_attached(relid);
+
+		/*
+		 * Good for this call, if what cleared it was no message, or if the
+		 * messages do not end: what it says was true a moment ago.
+		 */
+		if (messages == SharedInvalidMessageCounter || round == MAX_ROUNDS)
+			break;
+	}
+	return target;
 }
 
 /*
@@ -236,42 +333,7 @@ resolve(MdbTarget *target, Relation rel)
 MdbTarget *
 mdb_target_resolve(Oid relid)
 {
-	MdbTarget  *target;
-
-	AcceptInvalidationMessages();
-	target = cached(relid);
-	while (!target->valid)
-	{
-		uint64		messages = SharedInvalidMessageCounter;
-		Relation	rel;
-
-		CHECK_FOR_INTERRUPTS();
-		LockRelationOid(relid, AccessShareLock);
-		rel = RelationIdGetRelation(relid);
-		if (rel == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("relation with OID %u does not exist", relid)));
-
-		/* Set first: an invalidation meanwhile clears it again. */
-		target->valid = true;
-		PG_TRY();
-		{
-			resolve(target, rel);
-		}
-		PG_CATCH();
-		{
-			target->valid = false;
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-		table_close(rel, AccessShareLock);
-
-		/* Good for this call, if what cleared it was no message. */
-		if (messages == SharedInvalidMessageCounter)
-			break;
-	}
-	return target;
+	return find_target(relid, false);
 }
 
 /* The table of a row type, which may be a domain over one. */
@@ -291,25 +353,65 @@ mdb_target_of_row(Oid type)
 	return relid;
 }
 
-/* Which table is it now? */
+pg_noreturn static void several_marked(List *marked);
+
+/* Of two marks neither is used (R36). */
+static void
+several_marked(List *marked)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("several tables are marked as the metadata target"),
+			 errdetail("Tables %s and %s are.",
+					   mdb_labels_table_name(linitial_oid(marked)),
+					   mdb_labels_table_name(lsecond_oid(marked))),
+			 errhint("Use %s() to point mdbatch_add() at one of them.",
+					 "mdbatch_set_target")));
+}
+
+/*
+ * Which table is it now?  Remembered in metadata_relid, unless it may have
+ * changed meanwhile.
+ */
 static Oid
 look_up_metadata(void)
 {
-	while (!OidIsValid(metadata_relid))
+	Oid			relid = metadata_relid;
+
+	for (int round = 1; !OidIsValid(metadata_relid) && round <= MAX_ROUNDS;
+		 round++)
 	{
 		uint64		messages = SharedInvalidMessageCounter;
-		Oid			marked;
-		Oid			relid;
+		List	   *marked;
 
 		CHECK_FOR_INTERRUPTS();
-		default_relid = mdb_extension_metadata_table(false);
-		marked = mdb_labels_metadata_target();
-		relid = metadata_relid = OidIsValid(marked) ? marked : default_relid;
+		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+			metadata_unsure = true;
+		metadata_changed = false;
+		default_relid = mdb_extension_metadata_table(true);
+		marked = mdb_labels_marked();
+		if (list_length(marked) > 1)
+			several_marked(marked);
+		relid = marked != NIL ? linitial_oid(marked) :
+			mdb_extension_metadata_table(false);
+
+		/* Without mdbatch_metadata nothing announces a change. */
+		if (!OidIsValid(default_relid))
+			break;
+
+		/*
+		 * Set before the messages that came meanwhile are looked at, so that
+		 * one about that table is not missed.
+		 */
+		metadata_relid = relid;
 		AcceptInvalidationMessages();
 		if (messages == SharedInvalidMessageCounter)
-			return relid;
+			break;
+		if (metadata_changed ||
+			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+			metadata_relid = InvalidOid;
 	}
-	return metadata_relid;
+	return relid;
 }
 
 /* The target of mdbatch_add. */
@@ -319,16 +421,22 @@ mdb_target_metadata(void)
 	if (targets == NULL)
 		make_cache();
 	AcceptInvalidationMessages();
-	for (;;)
+	for (int round = 1;; round++)
 	{
 		Oid			relid = look_up_metadata();
-		MdbTarget  *target = mdb_target_resolve(relid);
+		MdbTarget  *target = find_target(relid, round < MAX_ROUNDS);
 
 		/* It may have become another one while we waited for its table. */
-		if (target->definition->metadata)
+		if (target != NULL && target->definition->metadata)
 			return target;
 		if (metadata_relid == relid)
 			metadata_relid = InvalidOid;
+		if (round == MAX_ROUNDS)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("the metadata target changes all the time"),
+					 errdetail("It was another table each time that it was looked up."),
+					 errhint("Try again.")));
 	}
 }
 

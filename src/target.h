@@ -16,6 +16,7 @@ typedef struct MdbTarget
 {
 	Oid			relid;			/* of the cache, must be first */
 	bool		valid;			/* false: resolve again */
+	bool		changed;		/* since it was begun to be resolved */
 	MemoryContext context;		/* of what follows */
 	MdbDefinition *definition;
 	TupleDesc	row;			/* its columns as the table has them */
