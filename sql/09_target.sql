@@ -220,11 +220,68 @@ SELECT target, columns FROM mdbatch_target;
 DROP TABLE plain;
 DROP COLLATION caseless;
 
--- The table that was installed can be missing under its name.
+-- The owner of the database owns mdbatch_metadata. He can rename it, and make a
+-- table of his own in its place, which is not taken for it: only members of
+-- the extension are.
+SELECT current_database() AS db, current_user AS me \gset
+CREATE ROLE mdb_dbo;
+CREATE TABLE mine (id int PRIMARY KEY, n int);
+SELECT mdbatch_attach('mine');
+CREATE TABLE meta (LIKE mdbatch_metadata INCLUDING ALL);
+ALTER DATABASE :"db" OWNER TO mdb_dbo;
+SET ROLE mdb_dbo;
 ALTER TABLE mdbatch_metadata RENAME TO elsewhere;
 CALL fails($$SELECT mdbatch_add(agent(1), '{a}', '{v}')$$);
+CREATE TABLE mdbatch_metadata (LIKE elsewhere INCLUDING ALL);
+CREATE FUNCTION taken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'taken'; END $$;
+CREATE TRIGGER taken BEFORE INSERT ON mdbatch_metadata FOR EACH ROW EXECUTE FUNCTION taken();
+RESET ROLE;
+CALL fails($$SELECT mdbatch_add(agent(1), '{a}', '{v}')$$);
+CALL fails($$SELECT * FROM mdbatch_pending()$$);
+CALL fails($$SELECT mdbatch_set_target('mdbatch_metadata')$$);
+CALL fails($$SELECT mdbatch_set_target('meta')$$);
+CALL fails($$SELECT mdbatch_attach('elsewhere')$$);
+SELECT target, metadata FROM mdbatch_target ORDER BY target::text;
+-- It does not hinder other targets,
+SELECT mdbatch_attach('mine', mode => 'update');
+SELECT mdbatch_attach('mine');
+SELECT mdbatch_put('mine', '{"id": 1, "n": 1}');
+SELECT mdbatch_flush();
+SELECT * FROM mine;
+SELECT mdbatch_detach('mine');
+SECURITY LABEL FOR mdbatch ON TABLE mine IS NULL;
+DROP TABLE mine;
+-- nor a metadata target that is marked, and noticed as such.
+SECURITY LABEL FOR mdbatch ON TABLE meta IS '{"mode": "upsert", "key": 2, "columns": 2, "version": true, "metadata": true, "channel": "c"}';
+SECURITY LABEL FOR mdbatch ON COLUMN meta.agent_id IS '{"key": 1, "notify": true}';
+SECURITY LABEL FOR mdbatch ON COLUMN meta.key IS '{"key": 2}';
+SECURITY LABEL FOR mdbatch ON COLUMN meta.collected_at IS '{"version": true}';
+SECURITY LABEL FOR mdbatch ON COLUMN meta.value IS '{"column": 1}';
+SECURITY LABEL FOR mdbatch ON COLUMN meta.error IS '{"column": 2}';
+SELECT mdbatch_add(agent(1), '{a}', '{marked}');
+SELECT mdbatch_flush();
+SELECT value FROM meta;
+SECURITY LABEL FOR mdbatch ON TABLE meta IS NULL;
+CALL fails($$SELECT mdbatch_add(agent(1), '{a}', '{v}')$$);
+-- His own is a table like others.
+SET ROLE mdb_dbo;
+CALL fails($$SELECT mdbatch_attach('mdbatch_metadata')$$);
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION mdbatch_attach, mdbatch_detach TO mdb_dbo;
+SET ROLE mdb_dbo;
+SELECT mdbatch_attach('mdbatch_metadata');
+SELECT target, metadata FROM mdbatch_target ORDER BY target::text;
+SELECT mdbatch_detach('mdbatch_metadata');
+DROP TABLE mdbatch_metadata;
+DROP FUNCTION taken();
 ALTER TABLE elsewhere RENAME TO mdbatch_metadata;
+RESET ROLE;
+DROP TABLE meta;
+REVOKE EXECUTE ON FUNCTION mdbatch_attach, mdbatch_detach FROM mdb_dbo;
+ALTER DATABASE :"db" OWNER TO :"me";
+SELECT count(*) FROM mdbatch_metadata;
 SELECT mdbatch_add(agent(1), '{a}', '{v}');
 SELECT mdbatch_flush();
 SELECT * FROM books WHERE NOT balanced;
 TRUNCATE mdbatch_metadata;
+DROP ROLE mdb_dbo;

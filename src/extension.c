@@ -2,7 +2,10 @@
  * extension.c
  *		Where this database has the extension.
  *
- * Model: looked up in the catalogs at each call; callers cache.
+ * Model: looked up in the catalogs at each call; callers cache.  A name in the
+ * extension's schema is not enough: the owner of mdbatch_metadata can rename
+ * it, and make a table of his own in its place.  So what is found must be a
+ * member of the extension, and what was renamed is not found.
  *
  * Locking: none; the extension's objects go with it, and whoever still uses
  * them then meets a plain "does not exist".
@@ -12,7 +15,9 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "commands/extension.h"
@@ -49,20 +54,47 @@ mdb_extension_schema(bool missing_ok)
 	return schema;
 }
 
+/* Does an object belong to the extension? */
+static bool
+is_member(Oid class_id, Oid object_id)
+{
+	Oid			extension = get_extension_oid("mdbatch", true);
+
+	return OidIsValid(extension) &&
+		getExtensionOfObject(class_id, object_id) == extension;
+}
+
+/* A table or view of ours.  If it is missing, InvalidOid or an ERROR. */
+Oid
+mdb_extension_relation(const char *name, bool missing_ok)
+{
+	Oid			schema = mdb_extension_schema(missing_ok);
+	Oid			relid = InvalidOid;
+	bool		impostor;
+
+	if (OidIsValid(schema))
+		relid = get_relname_relid(name, schema);
+	impostor = OidIsValid(relid) && !is_member(RelationRelationId, relid);
+	if (OidIsValid(relid) && !impostor)
+		return relid;
+	if (!missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s\" of extension \"%s\" does not exist",
+						name, "mdbatch"),
+				 impostor ?
+				 errdetail("The relation of that name in schema \"%s\" does not belong to the extension.",
+						   get_namespace_name(schema)) : 0,
+				 errhint("If it was renamed or moved, give it back its name \"%s\" in schema \"%s\".",
+						 name, get_namespace_name(schema))));
+	return InvalidOid;
+}
+
 /* The table mdbatch_metadata. */
 Oid
 mdb_extension_metadata_table(bool missing_ok)
 {
-	Oid			schema = mdb_extension_schema(missing_ok);
-	Oid			relid = InvalidOid;
-
-	if (OidIsValid(schema))
-		relid = get_relname_relid("mdbatch_metadata", schema);
-	if (!OidIsValid(relid) && !missing_ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"%s\" does not exist", "mdbatch_metadata")));
-	return relid;
+	return mdb_extension_relation("mdbatch_metadata", missing_ok);
 }
 
 /* One of our functions; InvalidOid if there is none. */
@@ -70,9 +102,11 @@ Oid
 mdb_extension_function(const char *name, int nargs, const Oid *argtypes)
 {
 	oidvector  *arguments = buildoidvector(argtypes, nargs);
+	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+										   CStringGetDatum(name),
+										   PointerGetDatum(arguments),
+										   ObjectIdGetDatum(mdb_extension_schema(true)));
 
-	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-						   CStringGetDatum(name),
-						   PointerGetDatum(arguments),
-						   ObjectIdGetDatum(mdb_extension_schema(true)));
+	return OidIsValid(function) && is_member(ProcedureRelationId, function) ?
+		function : InvalidOid;
 }

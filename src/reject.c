@@ -189,22 +189,21 @@ render_all(Rendering *rendering, int count)
 const char *
 mdb_reject_table_name(void)
 {
-	return quote_qualified_identifier(get_namespace_name(mdb_extension_schema(false)),
-									  "mdbatch_rejected");
+	Oid			relid = mdb_extension_relation("mdbatch_rejected", false);
+
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
 }
 
 Oid
 mdb_reject_table_owner(void)
 {
-	Oid			relid = get_relname_relid("mdbatch_rejected",
-										  mdb_extension_schema(false));
+	Oid			relid = mdb_extension_relation("mdbatch_rejected", false);
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"%s\" does not exist", "mdbatch_rejected")));
+		elog(ERROR, "cache lookup failed for relation %u", relid);
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;

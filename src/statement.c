@@ -87,6 +87,11 @@ append_function(StringInfo text, const MdbPlan *plan, bool wide)
 	Oid			schema = mdb_extension_schema(false);
 	const char *separator = "";
 
+	if (!OidIsValid(mdb_extension_function("mdbatch_flushing", 0, NULL)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function %s of extension \"%s\" does not exist",
+						"mdbatch_flushing()", "mdbatch")));
 	appendStringInfo(text, "%s() AS (",
 					 quote_qualified_identifier(get_namespace_name(schema),
 												"mdbatch_flushing"));
