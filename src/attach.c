@@ -35,6 +35,7 @@
 #include "fitness.h"
 #include "labels.h"
 #include "rights.h"
+#include "trust.h"
 
 PG_FUNCTION_INFO_V1(mdbatch_attach);
 PG_FUNCTION_INFO_V1(mdbatch_detach);
@@ -74,11 +75,33 @@ detach_former(Oid relid)
 	}
 }
 
+/*
+ * Does the owner trust all code that a flush will run?  The triggers that are
+ * there now are vouched for by the caller; so no lesser role can have
+ * made them.
+ */
+static void
+check_trust(Relation rel, const MdbLayout *layout)
+{
+	Oid			owner = rel->rd_rel->relowner;
+	Bitmapset  *key = NULL;
+	List	   *tables;
+	ListCell   *cell;
+
+	for (int i = 0; i < layout->label.nkeys; i++)
+		key = bms_add_member(key, layout->columns[i].attnum);
+	(void) mdb_trust_check_target(RelationGetRelid(rel), owner, key, &tables);
+	foreach(cell, tables)
+		mdb_trust_check_triggers(lfirst_oid(cell), owner);
+	bms_free(key);
+}
+
 /* Write a layout, if the table is fit for it. */
 static void
 attach(Relation rel, const MdbLayout *layout)
 {
 	mdb_fitness_check(rel, layout);
+	check_trust(rel, layout);
 	if (layout->label.metadata)
 	{
 		Oid			metadata = mdb_extension_metadata_table(false);

@@ -98,6 +98,17 @@ object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 }
 #endif
 
+/* Can a role become another one?  Grants can exclude that (16 on). */
+static inline bool
+mdb_can_set_role(Oid member, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return member_can_set_role(member, role);
+#else
+	return is_member_of_role(member, role);
+#endif
+}
+
 /* Base64; bytes are char or uint8 (18 on). */
 static inline int
 mdb_b64_encode(const void *src, int len, char *dst, int dstlen)

@@ -52,6 +52,7 @@
 #include "roster.h"
 #include "source.h"
 #include "step.h"
+#include "verdict.h"
 
 /* The flush of this process; entries are in flight while running is true. */
 static bool running = false;
@@ -326,6 +327,7 @@ static void
 run_transaction(int number, MdbReason reason, int timeout, bool carefully)
 {
 	MdbBatch   *batch = mdb_batch(number);
+	MdbPlan    *plan;
 	Oid			owner;
 
 	if (!take_off(number, reason))
@@ -341,9 +343,10 @@ run_transaction(int number, MdbReason reason, int timeout, bool carefully)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("entries of table %s are not wanted", batch->target)));
 	PushActiveSnapshot(GetTransactionSnapshot());
+	plan = mdb_plan_make(mdb_define_read(flight.definition));
+	mdb_verdict_check(plan, owner);
 	writing = true;
-	write_flight(mdb_plan_make(mdb_define_read(flight.definition)),
-				 owner, carefully);
+	write_flight(plan, owner, carefully);
 	writing = false;
 	PopActiveSnapshot();
 	stop_timeouts();

@@ -1,0 +1,505 @@
+/*
+ * trust.c
+ *		Whose code can a flush run, and does the owner of the target trust it?
+ *
+ * Purpose: a flush runs as the owner of the target.  No code may run then that
+ * a lesser role can put there or replace (R18).
+ *
+ * Model: a role is trusted by an owner if it has the owner's privileges or can
+ * SET ROLE to the owner: it could do the same without a flush.  From the
+ * tables that a flush can write (reach.c) we follow pg_depend: defaults,
+ * constraints, indexes and triggers depend on functions, operators and types,
+ * these on further ones.  Each function, domain and base type that we meet
+ * must belong to a trusted role.  A function is where we stop: what it calls is
+ * the affair of its owner.
+ *
+ * The owner of a domain is judged, too, as he can add a constraint while a
+ * flush runs: ALTER DOMAIN takes no lock on the tables that use it.  For the
+ * same reason extensions do not help: a function belongs to its owner, whoever
+ * made the extension.
+ *
+ * Two kinds of code leave no dependency.  An operator that the planner can put
+ * in place of another one is found through its commutator and negator.  The
+ * functions of an operator class are members of its family.
+ *
+ * Not followed: policies and rules.  A flush is refused while either would
+ * apply (verdict.c).
+ *
+ * Locking: none.  The catalogs are read, no table is opened, so that a locked
+ * partition does not stop the check.
+ *
+ * Limits: objects of initdb are not in pg_depend; they are trusted.  A superuser
+ * who makes an operator class of a lesser role's functions in a family of
+ * initdb is not noticed.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_amproc.h"
+#include "catalog/pg_attrdef.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_opclass.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_opfamily.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "parser/parse_coerce.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "reach.h"
+#include "trust.h"
+
+/* Objects of one catalog that belong to an object of another one. */
+typedef struct Members
+{
+	Oid			catalog;
+	Oid			index;			/* on the column that names the other one */
+	AttrNumber	attnum;			/* that column */
+	Oid			class_id;		/* what the rows are */
+	AttrNumber	oid_attnum;		/* which of them */
+} Members;
+
+static const Members table_members[] = {
+	{AttrDefaultRelationId, AttrDefaultIndexId, Anum_pg_attrdef_adrelid,
+	AttrDefaultRelationId, Anum_pg_attrdef_oid},
+	{ConstraintRelationId, ConstraintRelidTypidNameIndexId,
+		Anum_pg_constraint_conrelid, ConstraintRelationId,
+	Anum_pg_constraint_oid},
+	{IndexRelationId, IndexIndrelidIndexId, Anum_pg_index_indrelid,
+	RelationRelationId, Anum_pg_index_indexrelid},
+	{TriggerRelationId, TriggerRelidNameIndexId, Anum_pg_trigger_tgrelid,
+	TriggerRelationId, Anum_pg_trigger_oid}
+};
+
+static const Members domain_members = {
+	ConstraintRelationId, ConstraintTypidIndexId, Anum_pg_constraint_contypid,
+	ConstraintRelationId, Anum_pg_constraint_oid
+};
+
+static const Members family_members[] = {
+	{AccessMethodProcedureRelationId, AccessMethodProcedureIndexId,
+		Anum_pg_amproc_amprocfamily, AccessMethodProcedureRelationId,
+	Anum_pg_amproc_oid},
+	{AccessMethodOperatorRelationId, AccessMethodStrategyIndexId,
+		Anum_pg_amop_amopfamily, AccessMethodOperatorRelationId,
+	Anum_pg_amop_oid}
+};
+
+typedef struct TrustWalk
+{
+	Oid			target;
+	Oid			owner;			/* of the target */
+	ObjectAddresses *seen;
+	List	   *relations;		/* a change of one can change the verdict */
+} TrustWalk;
+
+static void visit(TrustWalk *walk, Oid class_id, Oid object_id);
+
+/* Could the role do all that the owner can, without a flush? */
+bool
+mdb_trust_role(Oid role, Oid owner)
+{
+	return has_privs_of_role(role, owner) || mdb_can_set_role(role, owner);
+}
+
+/* ERROR unless the object belongs to a role that the owner trusts. */
+static void
+check_owner(const TrustWalk *walk, Oid class_id, Oid object_id, Oid role)
+{
+	ObjectAddress object;
+
+	if (mdb_trust_role(role, walk->owner))
+		return;
+	ObjectAddressSet(object, class_id, object_id);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("table \"%s\" depends on code of role \"%s\", which its owner does not trust",
+					get_rel_name(walk->target), GetUserNameFromId(role, true)),
+			 errdetail("Entries are written as role \"%s\", but %s %s belongs to role \"%s\".",
+					   GetUserNameFromId(walk->owner, true),
+					   getObjectTypeDescription(&object, true),
+					   getObjectIdentity(&object, true),
+					   GetUserNameFromId(role, true)),
+			 errhint("Make a role its owner that has the privileges of role \"%s\".",
+					 GetUserNameFromId(walk->owner, true))));
+}
+
+/* Visit what an object depends on. */
+static void
+follow(TrustWalk *walk, Oid class_id, Oid object_id)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(class_id));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(object_id));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2,
+							  keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		switch (form->refclassid)
+		{
+			case RelationRelationId:
+			case NamespaceRelationId:
+			case ExtensionRelationId:
+			case LanguageRelationId:
+				break;			/* no code of its own that a flush runs */
+			default:
+				visit(walk, form->refclassid, form->refobjid);
+		}
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+}
+
+/* Visit the rows of a catalog that belong to an object. */
+static void
+visit_members(TrustWalk *walk, const Members *members, Oid owner_id)
+{
+	Relation	catalog = table_open(members->catalog, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, members->attnum, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(owner_id));
+	scan = systable_beginscan(catalog, members->index, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Oid			object_id =
+			DatumGetObjectId(heap_getattr(tuple, members->oid_attnum,
+										  RelationGetDescr(catalog), &isnull));
+
+		/* A trigger that is disabled does not fire in a worker. */
+		if (members->catalog == TriggerRelationId &&
+			!mdb_reach_trigger_fires((Form_pg_trigger) GETSTRUCT(tuple)))
+			continue;
+		visit(walk, members->class_id, object_id);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+}
+
+/* The default operator classes of a type sort and compare its values. */
+static void
+visit_default_class(TrustWalk *walk, Oid type, Oid method)
+{
+	Oid			opclass = GetDefaultOpClass(type, method);
+
+	if (opclass >= FirstUnpinnedObjectId)
+		visit(walk, OperatorClassRelationId, opclass);
+}
+
+static void
+visit_type(TrustWalk *walk, Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	FormData_pg_type form;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	form = *(Form_pg_type) GETSTRUCT(tuple);
+	ReleaseSysCache(tuple);
+
+	if (IsTrueArrayType(&form))
+	{
+		visit(walk, TypeRelationId, form.typelem);
+		return;
+	}
+	switch (form.typtype)
+	{
+		case TYPTYPE_DOMAIN:
+			check_owner(walk, TypeRelationId, type, form.typowner);
+			visit(walk, TypeRelationId, form.typbasetype);
+			visit_members(walk, &domain_members, type);
+			break;
+		case TYPTYPE_BASE:
+			check_owner(walk, TypeRelationId, type, form.typowner);
+			break;
+		case TYPTYPE_COMPOSITE:
+			/* ALTER TYPE ADD ATTRIBUTE changes nothing but this relation. */
+			walk->relations = list_append_unique_oid(walk->relations,
+													 form.typrelid);
+			follow(walk, RelationRelationId, form.typrelid);
+			break;
+		default:
+			break;				/* follow() finds the parts */
+	}
+	follow(walk, TypeRelationId, type);
+	visit_default_class(walk, type, BTREE_AM_OID);
+	visit_default_class(walk, type, HASH_AM_OID);
+}
+
+static void
+visit_operator(TrustWalk *walk, Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Oid			commutator;
+	Oid			negator;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	commutator = ((Form_pg_operator) GETSTRUCT(tuple))->oprcom;
+	negator = ((Form_pg_operator) GETSTRUCT(tuple))->oprnegate;
+	ReleaseSysCache(tuple);
+
+	follow(walk, OperatorRelationId, operator);
+	if (OidIsValid(commutator))
+		visit(walk, OperatorRelationId, commutator);
+	if (OidIsValid(negator))
+		visit(walk, OperatorRelationId, negator);
+}
+
+static void
+visit_function(const TrustWalk *walk, Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			role;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	role = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	check_owner(walk, ProcedureRelationId, function, role);
+}
+
+static void
+visit_class(TrustWalk *walk, Oid opclass)
+{
+	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
+	Oid			family;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	family = ((Form_pg_opclass) GETSTRUCT(tuple))->opcfamily;
+	ReleaseSysCache(tuple);
+	visit(walk, OperatorFamilyRelationId, family);
+}
+
+/* Judge an object, and what it depends on, once. */
+static void
+visit(TrustWalk *walk, Oid class_id, Oid object_id)
+{
+	ObjectAddress object;
+
+	if (object_id < FirstUnpinnedObjectId)
+		return;
+	ObjectAddressSet(object, class_id, object_id);
+	if (object_address_present(&object, walk->seen))
+		return;
+	add_exact_object_address(&object, walk->seen);
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+
+	switch (class_id)
+	{
+		case ProcedureRelationId:
+			visit_function(walk, object_id);
+			break;
+		case TypeRelationId:
+			visit_type(walk, object_id);
+			break;
+		case OperatorRelationId:
+			visit_operator(walk, object_id);
+			break;
+		case OperatorClassRelationId:
+			visit_class(walk, object_id);
+			break;
+		case OperatorFamilyRelationId:
+			for (int i = 0; i < (int) lengthof(family_members); i++)
+				visit_members(walk, &family_members[i], object_id);
+			break;
+		default:
+			follow(walk, class_id, object_id);
+	}
+}
+
+/* A table that a flush writes: its owner, and all code that a write runs. */
+static void
+visit_table(TrustWalk *walk, Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			role;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	role = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	check_owner(walk, RelationRelationId, relid, role);
+	follow(walk, RelationRelationId, relid);
+	for (int i = 0; i < (int) lengthof(table_members); i++)
+		visit_members(walk, &table_members[i], relid);
+}
+
+static TrustWalk
+begin_walk(Oid relid, Oid owner)
+{
+	TrustWalk	walk;
+
+	walk.target = relid;
+	walk.owner = owner;
+	walk.seen = new_object_addresses();
+	walk.relations = NIL;
+	return walk;
+}
+
+/*
+ * ERROR (42501) if a flush of the target, whose key has these columns, could
+ * run code of a role that the owner does not trust.  Sets *tables to those that
+ * the flush can write, and returns the relations whose change can change the
+ * answer, these tables included.  Both are palloc'd.
+ */
+List *
+mdb_trust_check_target(Oid relid, Oid owner, Bitmapset *key, List **tables)
+{
+	TrustWalk	walk = begin_walk(relid, owner);
+	ListCell   *cell;
+
+	*tables = mdb_reach_tables(relid, key);
+	foreach(cell, *tables)
+		visit_table(&walk, lfirst_oid(cell));
+	free_object_addresses(walk.seen);
+	return list_concat_unique_oid(walk.relations, *tables);
+}
+
+/*
+ * ERROR (42501) if values of a type that a column had once, or their cast to
+ * the type that it has now, bring code of a role that the owner does not
+ * trust.
+ */
+void
+mdb_trust_check_cast(Oid relid, Oid owner, Oid from, Oid to)
+{
+	TrustWalk	walk = begin_walk(relid, owner);
+	Oid			function = InvalidOid;
+
+	visit(&walk, TypeRelationId, from);
+	while (find_coercion_pathway(to, from, COERCION_EXPLICIT, &function) ==
+		   COERCION_PATH_ARRAYCOERCE)
+	{
+		to = getBaseType(get_element_type(to));
+		from = getBaseType(get_element_type(from));
+	}
+	if (OidIsValid(function))
+		visit(&walk, ProcedureRelationId, function);
+	free_object_addresses(walk.seen);
+}
+
+/* The names of a table's triggers that are not of constraints; NULL: none. */
+static char *
+trigger_names(Oid relid)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	StringInfoData names;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	initStringInfo(&names);
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1,
+							  &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (!form->tgisinternal)
+			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "",
+							 NameStr(form->tgname));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return names.len > 0 ? names.data : NULL;
+}
+
+/*
+ * A role that the owner does not trust, though it can create triggers on the
+ * table, PUBLIC included; false if there is none.
+ */
+static bool
+find_trigger_right(Oid relid, Oid owner, Oid *role)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		found = false;
+	bool		isnull;
+	Datum		datum;
+	Acl		   *acl;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	datum = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
+	if (!isnull)
+	{
+		acl = DatumGetAclP(datum);
+		for (int i = 0; !found && i < ACL_NUM(acl); i++)
+		{
+			const AclItem *item = &ACL_DAT(acl)[i];
+
+			*role = item->ai_grantee;
+			found = (ACLITEM_GET_PRIVS(*item) & ACL_TRIGGER) != 0 &&
+				(*role == ACL_ID_PUBLIC || !mdb_trust_role(*role, owner));
+		}
+	}
+	ReleaseSysCache(tuple);
+	return found;
+}
+
+/*
+ * ERROR (42501) if a role that the owner does not trust can have made one of
+ * the table's triggers.  PostgreSQL does not say who made a trigger, and its
+ * WHEN can call functions of a superuser with text of its own: so the table's
+ * owner has to look at them, and revoke the right, before he vouches for them
+ * by attaching.
+ */
+void
+mdb_trust_check_triggers(Oid relid, Oid owner)
+{
+	Oid			role;
+	char	   *names;
+
+	if (!find_trigger_right(relid, owner, &role) ||
+		(names = trigger_names(relid)) == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("table \"%s\" can have triggers of other roles than its owner",
+					get_rel_name(relid)),
+			 role == ACL_ID_PUBLIC ?
+			 errdetail("PUBLIC holds TRIGGER on the table, which has these triggers: %s.",
+					   names) :
+			 errdetail("Role \"%s\" holds TRIGGER on the table, which has these triggers: %s.",
+					   GetUserNameFromId(role, true), names),
+			 errhint("Look at the triggers, which run as role \"%s\", and revoke the privilege first.",
+					 GetUserNameFromId(owner, true))));
+}
