@@ -184,7 +184,8 @@ GRANT USAGE, CREATE ON SCHEMA public TO mdb_mal;
 GRANT EXECUTE ON FUNCTION mdbatch_attach, mdbatch_discard, mdbatch_retry TO mdb_mal;
 CREATE SCHEMA mal AUTHORIZATION mdb_mal;
 
--- The owner changes while entries wait: they are written by who owns it then.
+-- The owner changes while entries wait: they are written as the new one, who
+-- does not run the code of the old one.
 TRUNCATE log;
 SET ROLE mdb_mal;
 CREATE TABLE mal.t (id int PRIMARY KEY, v text);
@@ -355,8 +356,8 @@ SELECT mdbatch_flush('mal.t');
 SELECT v FROM mal.t WHERE id >= 7 ORDER BY id;
 DROP VIEW adders_view;
 
--- Row-level security that is switched on while entries wait holds for the
--- owner's statement if it is forced; nothing gets around it.
+-- Row-level security that is switched on while entries wait: if it is forced on
+-- the owner, nothing is written, and no policy runs.
 SELECT mdbatch_put('mal.t', '[{"id": 20, "v": "allowed"}, {"id": 21, "v": "forbidden"}]');
 SET ROLE mdb_mal;
 CREATE POLICY p ON mal.t USING (v <> 'forbidden');

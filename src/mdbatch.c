@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "drop.h"
 #include "entry.h"
+#include "guard.h"
 #include "hash.h"
 #include "label_hook.h"
 #include "locks.h"
@@ -100,4 +101,5 @@ _PG_init(void)
 	mdb_staging_register();
 	mdb_drop_register();
 	mdb_utility_register();
+	mdb_guard_register();
 }

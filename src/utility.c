@@ -1,6 +1,7 @@
 /*
  * utility.c
- *		Commands that a worker's connection must not stand in the way of.
+ *		Commands that a worker's connection must not stand in the way of, or
+ *		that nobody is allowed.
  *
  * Model: a hook sees commands before they run.  Those that want a database
  * without connections, or alone, have its worker stopped first, and none
@@ -28,6 +29,7 @@
 
 #include "compat.h"
 #include "drop.h"
+#include "guard.h"
 #include "utility.h"
 
 static ProcessUtility_hook_type next_hook;
@@ -131,6 +133,8 @@ before_utility(PlannedStmt *statement, const char *query_string,
 	if (!IsA(statement->utilityStmt, CreatedbStmt) ||
 		(context == PROCESS_UTILITY_TOPLEVEL && !IsTransactionBlock()))
 		stop_worker_for(statement->utilityStmt);
+	if (IsA(statement->utilityStmt, AlterTableStmt))
+		mdb_guard_alter_table((AlterTableStmt *) statement->utilityStmt);
 	if (next_hook != NULL)
 		next_hook(statement, query_string, read_only_tree, context, params,
 				  environment, receiver, completion);

@@ -1,0 +1,13 @@
+/*
+ * guard.h
+ *		What cannot be done to attached tables and to mdbatch's own.
+ */
+#ifndef MDB_GUARD_H
+#define MDB_GUARD_H
+
+#include "nodes/parsenodes.h"
+
+extern void mdb_guard_alter_table(const AlterTableStmt *statement);
+extern void mdb_guard_register(void);
+
+#endif							/* MDB_GUARD_H */
