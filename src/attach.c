@@ -7,9 +7,9 @@
  * mdbatch_set_target is an attach with five names and a mark.  Pointing
  * mdbatch_add at mdbatch_metadata means to mark no table.
  *
- * Locking: SHARE UPDATE EXCLUSIVE on the new target, then on
- * mdbatch_metadata, which all changes of the metadata target go through, then
- * on the former target.
+ * Locking: SHARE UPDATE EXCLUSIVE on the new target and on all other tables
+ * that a flush of it can write, then on mdbatch_metadata, which all changes of
+ * the metadata target go through, then on the former target.
  *
  * Limits: what is pending for a former attachment is still written, as its
  * definition is stored beside the batch.
@@ -35,6 +35,7 @@
 #include "fitness.h"
 #include "labels.h"
 #include "rights.h"
+#include "trigger_right.h"
 #include "trust.h"
 
 PG_FUNCTION_INFO_V1(mdbatch_attach);
@@ -92,7 +93,11 @@ check_trust(Relation rel, const MdbLayout *layout)
 		key = bms_add_member(key, layout->columns[i].attnum);
 	(void) mdb_trust_check_target(RelationGetRelid(rel), owner, key, &tables);
 	foreach(cell, tables)
-		mdb_trust_check_triggers(lfirst_oid(cell), owner);
+	{
+		/* A trigger that is being made now is seen by one side or the other. */
+		LockRelationOid(lfirst_oid(cell), ShareUpdateExclusiveLock);
+		mdb_trigger_right_check(lfirst_oid(cell), owner);
+	}
 	bms_free(key);
 }
 

@@ -46,6 +46,7 @@
 #include "guard.h"
 #include "labels.h"
 #include "reach.h"
+#include "trigger_right.h"
 #include "trust.h"
 
 /* Where it is written to which table an object belongs. */
@@ -190,7 +191,7 @@ check_partition(Oid child, Oid parent)
 		Oid			owner = owner_of(target);
 
 		if (OidIsValid(owner) && mdb_labels_is_attached(target))
-			mdb_trust_check_triggers(child, owner);
+			mdb_trigger_right_check(child, owner);
 	}
 }
 

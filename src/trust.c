@@ -60,7 +60,6 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/trigger.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
 #include "utils/acl.h"
@@ -393,9 +392,27 @@ mdb_trust_check_target(Oid relid, Oid owner, Bitmapset *key, List **tables)
 }
 
 /*
+ * ERROR unless a type belongs to a role that the owner trusts, an array type
+ * its elements.
+ */
+static void
+check_type_owner(const TrustWalk *walk, Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Oid			role;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	role = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
+	ReleaseSysCache(tuple);
+	check_owner(walk, TypeRelationId, type, role);
+}
+
+/*
  * ERROR (42501) if values of a type that a column had once, or their cast to
  * the type that it has now, bring code of a role that the owner does not
- * trust.
+ * trust.  Here the owner of any type is judged, of an enum for instance: he can
+ * make a cast between this check and the statement.
  */
 void
 mdb_trust_check_cast(Oid relid, Oid owner, Oid from, Oid to)
@@ -404,102 +421,20 @@ mdb_trust_check_cast(Oid relid, Oid owner, Oid from, Oid to)
 	Oid			function = InvalidOid;
 
 	visit(&walk, TypeRelationId, from);
-	while (find_coercion_pathway(to, from, COERCION_EXPLICIT, &function) ==
-		   COERCION_PATH_ARRAYCOERCE)
+	for (;;)
 	{
+		CoercionPathType path = find_coercion_pathway(to, from,
+													  COERCION_EXPLICIT,
+													  &function);
+
+		check_type_owner(&walk, from);
+		check_type_owner(&walk, to);
+		if (path != COERCION_PATH_ARRAYCOERCE)
+			break;
 		to = getBaseType(get_element_type(to));
 		from = getBaseType(get_element_type(from));
 	}
 	if (OidIsValid(function))
 		visit(&walk, ProcedureRelationId, function);
 	free_object_addresses(walk.seen);
-}
-
-/* The names of a table's triggers that are not of constraints; NULL: none. */
-static char *
-trigger_names(Oid relid)
-{
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	StringInfoData names;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	initStringInfo(&names);
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relid));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1,
-							  &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		if (!form->tgisinternal)
-			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "",
-							 NameStr(form->tgname));
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return names.len > 0 ? names.data : NULL;
-}
-
-/*
- * A role that the owner does not trust, though it can create triggers on the
- * table, PUBLIC included; false if there is none.
- */
-static bool
-find_trigger_right(Oid relid, Oid owner, Oid *role)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	bool		found = false;
-	bool		isnull;
-	Datum		datum;
-	Acl		   *acl;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	datum = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
-	if (!isnull)
-	{
-		acl = DatumGetAclP(datum);
-		for (int i = 0; !found && i < ACL_NUM(acl); i++)
-		{
-			const AclItem *item = &ACL_DAT(acl)[i];
-
-			*role = item->ai_grantee;
-			found = (ACLITEM_GET_PRIVS(*item) & ACL_TRIGGER) != 0 &&
-				(*role == ACL_ID_PUBLIC || !mdb_trust_role(*role, owner));
-		}
-	}
-	ReleaseSysCache(tuple);
-	return found;
-}
-
-/*
- * ERROR (42501) if a role that the owner does not trust can have made one of
- * the table's triggers.  PostgreSQL does not say who made a trigger, and its
- * WHEN can call functions of a superuser with text of its own: so the table's
- * owner has to look at them, and revoke the right, before he vouches for them
- * by attaching.
- */
-void
-mdb_trust_check_triggers(Oid relid, Oid owner)
-{
-	Oid			role;
-	char	   *names;
-
-	if (!find_trigger_right(relid, owner, &role) ||
-		(names = trigger_names(relid)) == NULL)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("table \"%s\" can have triggers of other roles than its owner",
-					get_rel_name(relid)),
-			 role == ACL_ID_PUBLIC ?
-			 errdetail("PUBLIC holds TRIGGER on the table, which has these triggers: %s.",
-					   names) :
-			 errdetail("Role \"%s\" holds TRIGGER on the table, which has these triggers: %s.",
-					   GetUserNameFromId(role, true), names),
-			 errhint("Look at the triggers, which run as role \"%s\", and revoke the privilege first.",
-					 GetUserNameFromId(owner, true))));
 }

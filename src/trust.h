@@ -12,6 +12,5 @@ extern bool mdb_trust_role(Oid role, Oid owner);
 extern List *mdb_trust_check_target(Oid relid, Oid owner, Bitmapset *key,
 									List **tables);
 extern void mdb_trust_check_cast(Oid relid, Oid owner, Oid from, Oid to);
-extern void mdb_trust_check_triggers(Oid relid, Oid owner);
 
 #endif							/* MDB_TRUST_H */
