@@ -420,6 +420,9 @@ mdb_trust_check_cast(Oid relid, Oid owner, Oid from, Oid to)
 	TrustWalk	walk = begin_walk(relid, owner);
 	Oid			function = InvalidOid;
 
+	/* Values of a type that was dropped can be shown as bytes alone. */
+	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(from)))
+		return;
 	visit(&walk, TypeRelationId, from);
 	for (;;)
 	{
