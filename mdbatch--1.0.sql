@@ -447,7 +447,7 @@ GRANT SELECT ON @extschema@.mdbatch_stat_histogram TO PUBLIC;
 CREATE FUNCTION @extschema@.mdbatch_stat_reset()
 RETURNS void
 AS 'MODULE_PATHNAME', 'mdbatch_stat_reset'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.mdbatch_stat_reset() IS
 	'zero the counters of the batches of this database';
 REVOKE ALL ON FUNCTION @extschema@.mdbatch_stat_reset() FROM PUBLIC;

@@ -145,6 +145,7 @@ mdbatch_attach(PG_FUNCTION_ARGS)
 	mdb_batch_require();
 	mdb_attach_args_check(fcinfo);
 	PreventCommandIfReadOnly("mdbatch_attach()");
+	PreventCommandIfParallelMode("mdbatch_attach()");
 	relid = PG_GETARG_OID(0);
 	refuse_metadata_table(relid, "attach");
 	rel = open_target(relid);
@@ -166,6 +167,7 @@ mdbatch_detach(PG_FUNCTION_ARGS)
 
 	mdb_batch_require();
 	PreventCommandIfReadOnly("mdbatch_detach()");
+	PreventCommandIfParallelMode("mdbatch_detach()");
 	refuse_metadata_table(relid, "detach");
 	rel = open_target(relid);
 	if (!mdb_labels_is_attached(relid))
@@ -192,6 +194,7 @@ mdbatch_set_target(PG_FUNCTION_ARGS)
 	mdb_batch_require();
 	mdb_attach_args_check_five(fcinfo);
 	PreventCommandIfReadOnly("mdbatch_set_target()");
+	PreventCommandIfParallelMode("mdbatch_set_target()");
 	relid = PG_GETARG_OID(0);
 	rel = open_target(relid);
 	if (relid == mdb_extension_metadata_table(false))

@@ -75,6 +75,7 @@ mdbatch_flush(PG_FUNCTION_ARGS)
 	mdb_batch_require();
 	mdb_wait_require_workers();
 	PreventCommandDuringRecovery("mdbatch_flush()");
+	PreventCommandIfParallelMode("mdbatch_flush()");
 	mdb_wait_refuse("a flush");
 	if (!mdb_staging_is_empty())
 		ereport(ERROR,

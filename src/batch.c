@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "common/hashfn.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
@@ -83,7 +84,15 @@ mdb_batch_attached(void)
 	return batches != NULL;
 }
 
-/* ERROR unless the library is preloaded. */
+/*
+ * ERROR unless there is shared memory that this process may use.  All
+ * functions that read or change it call this first.
+ *
+ * A parallel worker may not use it, not even to look: what it adds would
+ * never be published, as only its leader commits, and what it holds is not
+ * what the leader holds.  The parallel labels of our functions are not
+ * enough: a function that calls them can have a wrong label.
+ */
 void
 mdb_batch_require(void)
 {
@@ -92,6 +101,11 @@ mdb_batch_require(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("mdbatch is not loaded"),
 				 errhint("Add \"mdbatch\" to \"shared_preload_libraries\" and restart the server.")));
+	if (IsParallelWorker())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot access batches of mdbatch during a parallel operation"),
+				 errhint("Mark the function that calls mdbatch as PARALLEL UNSAFE.")));
 }
 
 MdbBatch *

@@ -45,6 +45,7 @@ mdbatch_discard(PG_FUNCTION_ARGS)
 	mdb_batch_require();
 	PreventCommandDuringRecovery("mdbatch_discard()");
 	PreventCommandIfReadOnly("mdbatch_discard()");
+	PreventCommandIfParallelMode("mdbatch_discard()");
 	mdb_rights_check_owner(relid);
 
 	number = mdb_note_hold_target(MyDatabaseId, relid);

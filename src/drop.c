@@ -256,31 +256,57 @@ unhold(void)
 	mdb_roster_unhold();
 }
 
+/* The transaction is about to commit: what will be true then? */
 static void
-transaction_ends(XactEvent event, void *arg)
+settle_drops(void)
 {
-	if (event == XACT_EVENT_PRE_COMMIT)
-	{
-		for (Dropped **link = &drops; *link != NULL;)
-			if (is_undone(*link))
-				*link = (*link)->next;
-			else
-			{
-				if ((*link)->kind == DROP_TABLE &&
-					mdb_labels_is_attached((*link)->relid))
-					(*link)->kind = DISCARD_TABLE;
-				link = &(*link)->next;
-			}
-	}
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
-		event != XACT_EVENT_PREPARE)
-		return;
-	for (Dropped *drop = drops; drop != NULL; drop = drop->next)
-		if (event == XACT_EVENT_COMMIT)
-			give_up(drop);
+	for (Dropped **link = &drops; *link != NULL;)
+		if (is_undone(*link))
+			*link = (*link)->next;
+		else
+		{
+			if ((*link)->kind == DROP_TABLE &&
+				mdb_labels_is_attached((*link)->relid))
+				(*link)->kind = DISCARD_TABLE;
+			link = &(*link)->next;
+		}
+}
+
+/* The transaction is over. */
+static void
+forget_drops(void)
+{
 	drops = NULL;
 	if (holding)
 		unhold();
+}
+
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			settle_drops();
+			break;
+		case XACT_EVENT_COMMIT:
+			for (Dropped *drop = drops; drop != NULL; drop = drop->next)
+				give_up(drop);
+			forget_drops();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			forget_drops();
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			break;
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			/* No parallel worker drops anything. */
+			Assert(drops == NULL && !holding);
+			break;
+	}
 }
 
 static void

@@ -78,6 +78,7 @@ mdb_enqueue_begin(const char *function)
 	mdb_wait_require_workers();
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
 }
 
 /* Count what was dropped, and tell so at most once every 10 s. */

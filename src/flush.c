@@ -93,7 +93,10 @@ stop_hard(void)
 	SetLatch(MyLatch);
 }
 
-/* The end of the flush's transaction (R26). */
+/*
+ * The end of the flush's transaction (R26).  No other events concern it: only
+ * the background worker registers this, which is no parallel worker.
+ */
 static void
 transaction_ends(XactEvent event, void *arg)
 {

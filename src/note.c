@@ -23,6 +23,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -111,6 +112,10 @@ mdb_note_hold(int number, uint64 epoch)
 
 	if (before & bit_of(number))
 		return pg_atomic_read_u64(&mdb_batch(number)->epoch) == epoch;
+
+	/* Whatever uses a batch holds it first: the last line of defence. */
+	if (IsParallelWorker())
+		elog(ERROR, "cannot hold a batch in a parallel worker");
 
 	note->any = true;
 	pg_atomic_write_u64(word, before | bit_of(number));

@@ -11,6 +11,9 @@
  *
  * A call that may have to start anew is a level of its own for its duration.
  *
+ * A parallel worker has no adds (mdb_batch_require).  If it had some, the end
+ * of its transaction would forget them, as it commits nothing.
+ *
  * Locking: none of its own; what it calls in queue.c takes partition locks.
  *
  * Limits: without an xid an error after the commit runs the abort callback as
@@ -463,13 +466,16 @@ transaction_ends(XactEvent event, void *arg)
 			reset();
 			break;
 		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
 			cut_records(0);
 			reset();
 			break;
 		case XACT_EVENT_PREPARE:
 			reset();
 			break;
-		default:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+			Assert(nrecords == 0);
 			break;
 	}
 }

@@ -293,6 +293,7 @@ Datum
 mdbatch_stat_reset(PG_FUNCTION_ARGS)
 {
 	mdb_batch_require();
+	PreventCommandIfParallelMode("mdbatch_stat_reset()");
 	LWLockAcquire(mdb_lock_control(), LW_SHARED);
 	mdb_lock_partitions_shared();
 	for (int i = 0; i < mdb_max_batches; i++)

@@ -45,6 +45,7 @@
 #include "wait.h"
 
 #define UNSEEN_WAIT		20		/* ms, at most */
+#define NOBODY_WAIT		10		/* ms, while no transaction can be waited for */
 
 static bool in_worker = false;
 
@@ -150,6 +151,20 @@ unseen_wait(VirtualTransactionId vxid)
 }
 
 /*
+ * A running transaction that has reserved places in a batch; an invalid one
+ * if there is none, as it has just ended, or has not told yet.
+ */
+static VirtualTransactionId
+running_holder(int number)
+{
+	VirtualTransactionId vxid = mdb_note_holder(number);
+
+	if (VirtualTransactionIdIsValid(vxid) && VirtualXactLock(vxid, false))
+		SetInvalidVirtualTransactionId(vxid);
+	return vxid;
+}
+
+/*
  * Wait until something about the batch may have changed.  The caller has
  * prepared to sleep on the batch's condition variable, then looked.
  */
@@ -160,7 +175,7 @@ wait_for_change(int number, bool only_reservations)
 	VirtualTransactionId vxid = mdb_roster_vxid(batch->dboid);
 
 	if (!VirtualTransactionIdIsValid(vxid) && only_reservations)
-		vxid = mdb_note_holder(number);
+		vxid = running_holder(number);
 	if (VirtualTransactionIdIsValid(vxid))
 	{
 		long		unseen = unseen_wait(vxid);
@@ -174,11 +189,13 @@ wait_for_change(int number, bool only_reservations)
 		(void) VirtualXactLock(vxid, true);
 	}
 	else if (only_reservations)
-	{
-		/* Whoever had them is gone: look again. */
-		ConditionVariableCancelSleep();
-		CHECK_FOR_INTERRUPTS();
-	}
+
+		/*
+		 * What gives a reservation back tells so, but do not rely on it; nor
+		 * look again and again meanwhile.
+		 */
+		(void) ConditionVariableTimedSleep(&batch->changed, NOBODY_WAIT,
+										   mdb_wait_event("MdbatchBatchChange"));
 	else
 		ConditionVariableSleep(&batch->changed,
 							   mdb_wait_event("MdbatchBatchChange"));
