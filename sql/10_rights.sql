@@ -10,7 +10,8 @@ CALL fails($$SET ROLE mdb_other; SELECT mdbatch_set_target('state')$$);
 SET ROLE mdb_owner;
 SELECT mdbatch_set_target('state');
 
--- adding: INSERT and UPDATE, on the table or on the columns
+-- adding: INSERT and UPDATE, on the table or on the columns (46_adding has
+-- it column by column)
 SET ROLE mdb_adder;
 CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
 RESET ROLE;
@@ -18,7 +19,7 @@ GRANT INSERT ON state TO mdb_adder;
 SET ROLE mdb_adder;
 CALL fails($$SELECT mdbatch_add(agent(1), '{k}', '{v}')$$);
 RESET ROLE;
-GRANT UPDATE (agent_id, key, value, error, collected_at) ON state TO mdb_adder;
+GRANT UPDATE (value, error, collected_at) ON state TO mdb_adder;
 SET ROLE mdb_adder;
 SELECT mdbatch_add(agent(1), '{k}', '{v}');
 SELECT mdbatch_flush();
@@ -156,15 +157,18 @@ CALL add_as_columns();
 GRANT INSERT (collected_at) ON state TO mdb_columns;
 CALL add_as_columns();
 REVOKE UPDATE ON state FROM mdb_columns;
-GRANT UPDATE (agent_id, value, error, collected_at, other) ON state TO mdb_columns;
+GRANT UPDATE (agent_id, key, value, error, other) ON state TO mdb_columns;
 CALL add_as_columns();
-GRANT UPDATE (key) ON state TO mdb_columns;
+REVOKE UPDATE (agent_id, key, other) ON state FROM mdb_columns;
+GRANT UPDATE (collected_at) ON state TO mdb_columns;
 CALL add_as_columns();
 REVOKE INSERT (error) ON state FROM mdb_columns;
 CALL add_as_columns();
 SET ROLE mdb_owner;
 SELECT mdbatch_set_target('state', mode => 'update');
 RESET ROLE;
+CALL add_as_columns();
+GRANT SELECT (agent_id, key) ON state TO mdb_columns;
 CALL add_as_columns();
 REVOKE UPDATE (value) ON state FROM mdb_columns;
 CALL add_as_columns();

@@ -172,7 +172,7 @@ DROP FUNCTION guard();
 CREATE ROLE mdb_adder;
 CREATE TABLE secret (id int PRIMARY KEY, v text);
 SELECT mdbatch_attach('secret', mode => 'update');
-GRANT UPDATE ON secret TO mdb_adder;
+GRANT UPDATE, SELECT (id) ON secret TO mdb_adder;
 INSERT INTO secret VALUES (1, 'row');
 SET ROLE mdb_adder;
 SELECT mdbatch_put('secret', '{"id": 1, "v": "allowed"}');

@@ -29,7 +29,7 @@ INSERT INTO calls VALUES
   ('mdbatch_put_row', $$SELECT mdbatch_put_row(ROW(1, 1, 'v')::par)$$),
   ('mdbatch_put_sync', $$CALL mdbatch_put_sync('par', '{"k": 1, "n": 1}')$$),
   ('mdbatch_retry', $$SELECT mdbatch_retry('par')$$),
-  ('mdbatch_set_target', $$SELECT mdbatch_set_target('par', 'k', 'k', 'v', 'v', 'n')$$),
+  ('mdbatch_set_target', $$SELECT mdbatch_set_target('mdbatch_metadata')$$),
   ('mdbatch_stat_histogram_rows', $$SELECT count(*) > 0 FROM mdbatch_stat_histogram_rows()$$),
   ('mdbatch_stat_reset', $$SELECT mdbatch_stat_reset()$$),
   ('mdbatch_stat_rows', $$SELECT count(*) > 0 FROM mdbatch_stat_rows()$$);

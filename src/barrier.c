@@ -76,6 +76,8 @@ mdbatch_flush(PG_FUNCTION_ARGS)
 	mdb_wait_require_workers();
 	PreventCommandDuringRecovery("mdbatch_flush()");
 	PreventCommandIfParallelMode("mdbatch_flush()");
+	if (OidIsValid(relid))
+		mdb_rights_check_named(relid);
 	mdb_wait_refuse("a flush");
 	if (!mdb_staging_is_empty())
 		ereport(ERROR,

@@ -178,6 +178,7 @@ mdbatch_pending_rows(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("argument must not be of a domain over a row type")));
+	mdb_rights_check_named(relid);
 	InitMaterializedSRF(fcinfo, 0);
 	number = mdb_note_hold_target(MyDatabaseId, relid);
 	if (number < 0 || mdb_batch(number)->newest == MDB_NO_REF)

@@ -121,7 +121,7 @@ convert(Oid relid, Jsonb *entries)
 {
 	bool		is_array = JB_ROOT_IS_ARRAY(entries) && !JB_ROOT_IS_SCALAR(entries);
 	int			count = is_array ? JB_ROOT_COUNT(entries) : 1;
-	MdbRows    *rows = mdb_rows_begin(relid, count);
+	MdbRows    *rows = mdb_rows_begin(relid, true, count);
 	Converter	converter;
 
 	init_converter(&converter, rows->row);
@@ -240,7 +240,7 @@ mdbatch_put_row(PG_FUNCTION_ARGS)
 						get_rel_name(relid))));
 	do
 	{
-		rows = mdb_rows_begin(relid, 1);
+		rows = mdb_rows_begin(relid, true, 1);
 		push_row(rows, header);
 	} while (!mdb_rows_are_current(rows));
 	PG_RETURN_INT32(mdb_rows_enqueue(rows, mdb_on_full));

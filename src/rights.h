@@ -7,8 +7,11 @@
 
 #include "definition.h"
 
+extern void mdb_rights_check_named(Oid relid);
+extern void mdb_rights_check_named_by(Oid relid, Oid view_owner);
 extern void mdb_rights_check_owner(Oid relid);
 extern bool mdb_rights_add(const MdbDefinition *definition);
+extern const char *mdb_rights_needed(const MdbDefinition *definition);
 extern bool mdb_rights_see_pending(const MdbDefinition *definition);
 extern bool mdb_rights_see_errors(Oid relid, int number);
 extern bool mdb_rights_flush(Oid relid, const MdbDefinition *definition);

@@ -23,14 +23,19 @@
 #include "enqueue.h"
 #include "rows.h"
 
-/* Begin with no entry; ERROR if the caller may not add to the target. */
+/*
+ * Begin with no entry; ERROR if the caller may not add to the target, or has
+ * named it and may not do that.
+ */
 MdbRows *
-mdb_rows_begin(Oid relid, int expected)
+mdb_rows_begin(Oid relid, bool named, int expected)
 {
 	MdbTarget  *target = mdb_target_resolve(relid);
 	MdbRows    *rows = palloc0(sizeof(MdbRows));
 	Size		n;
 
+	if (named)
+		mdb_target_check_named(target);
 	mdb_target_check_add(target);
 	rows->target = target;
 	rows->relid = relid;

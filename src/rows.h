@@ -23,7 +23,7 @@ typedef struct MdbRows
 	bool	   *isnull;
 } MdbRows;
 
-extern MdbRows *mdb_rows_begin(Oid relid, int expected);
+extern MdbRows *mdb_rows_begin(Oid relid, bool named, int expected);
 extern void mdb_rows_push(MdbRows *rows, const Datum *values,
 						  const bool *isnull);
 extern bool mdb_rows_are_current(const MdbRows *rows);

@@ -3,7 +3,7 @@
  *		Targets as a backend knows them: resolved, checked, cached.
  *
  * Model: a cache by table, emptied by relcache invalidations (labels send
- * them, too), and of the right to add by those of roles.  Every add accepts
+ * them, too), and of rights by those of roles and schemas.  Every add accepts
  * invalidations first, so a change is seen by the next call after its commit.
  *
  * Locking: ACCESS SHARE on the table while it is resolved, none at an add
@@ -61,11 +61,18 @@ static bool metadata_unsure;	/* looked up by this transaction, which may
 								 * have changed it */
 
 static void
+forget_roles(MdbTarget *target)
+{
+	target->allowed_role = InvalidOid;
+	target->naming_role = InvalidOid;
+}
+
+static void
 forget(MdbTarget *target)
 {
 	target->valid = false;
 	target->changed = true;
-	target->allowed_role = InvalidOid;
+	forget_roles(target);
 }
 
 /* A relation changed, or (InvalidOid) any may have. */
@@ -121,16 +128,16 @@ subtransaction_ends(SubXactEvent event, SubTransactionId mine,
 		forget_metadata();
 }
 
-/* A role or a membership changed. */
+/* A role, a membership or the rights on a schema changed. */
 static void
-role_changed(Datum arg, int cacheid, uint32 hashvalue)
+rights_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
 	HASH_SEQ_STATUS scan;
 	MdbTarget  *target;
 
 	hash_seq_init(&scan, targets);
 	while ((target = hash_seq_search(&scan)) != NULL)
-		target->allowed_role = InvalidOid;
+		forget_roles(target);
 }
 
 static void
@@ -144,10 +151,11 @@ make_cache(void)
 	targets = hash_create("mdbatch targets", 16, &info,
 						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, rights_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, rights_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, rights_changed, (Datum) 0);
 	/* who is pg_database_owner */
-	CacheRegisterSyscacheCallback(DATABASEOID, role_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, rights_changed, (Datum) 0);
 	RegisterXactCallback(transaction_ends, NULL);
 	RegisterSubXactCallback(subtransaction_ends, NULL);
 }
@@ -274,7 +282,7 @@ resolve(MdbTarget *target, Relation rel)
 	strlcpy(target->name, name,
 			pg_mbcliplen(name, strlen(name), MDB_TARGET_NAME - 1) + 1);
 	target->epoch = 0;
-	target->allowed_role = InvalidOid;
+	forget_roles(target);
 	return true;
 }
 
@@ -454,11 +462,17 @@ refuse_row_security(const MdbTarget *target, Oid role)
 						   GetUserNameFromId(role, false))));
 }
 
-/* May the current role add to the target (R18)?  ERROR if not. */
+/*
+ * May the current role add to the target (R18)?  ERROR if not.
+ *
+ * The answer is cached, unless an invalidation came while it was looked for:
+ * it could be about what had been looked at by then.
+ */
 void
 mdb_target_check_add(MdbTarget *target)
 {
 	Oid			role = GetUserId();
+	uint64		messages = SharedInvalidMessageCounter;
 
 	if (target->allowed_role == role)
 		return;
@@ -467,12 +481,29 @@ mdb_target_check_add(MdbTarget *target)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for table %s",
 						get_rel_name(target->relid)),
-				 target->definition->mode == MDB_UPDATE ?
-				 errdetail("Adding needs UPDATE on the columns of an entry.") :
-				 errdetail("Adding needs INSERT and UPDATE on the columns of an entry.")));
+				 errdetail_internal("%s",
+									mdb_rights_needed(target->definition))));
 	refuse_row_security(target, role);
 	refuse_row_security(target, target->owner);
-	target->allowed_role = role;
+	if (messages == SharedInvalidMessageCounter)
+		target->allowed_role = role;
+}
+
+/*
+ * The caller has named the target: could the current role do so in SQL?  ERROR
+ * if not.
+ */
+void
+mdb_target_check_named(MdbTarget *target)
+{
+	Oid			role = GetUserId();
+	uint64		messages = SharedInvalidMessageCounter;
+
+	if (target->naming_role == role)
+		return;
+	mdb_rights_check_named(target->relid);
+	if (messages == SharedInvalidMessageCounter)
+		target->naming_role = role;
 }
 
 /*

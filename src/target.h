@@ -28,7 +28,9 @@ typedef struct MdbTarget
 	Oid			owner;
 	char		name[MDB_TARGET_NAME];
 
-	Oid			allowed_role;	/* may add; InvalidOid: to be checked */
+	/* InvalidOid: to be checked. */
+	Oid			allowed_role;	/* may add */
+	Oid			naming_role;	/* may name the table */
 
 	/* The batch, as long as its epoch is this. */
 	uint64		epoch;			/* 0: to be looked up */
@@ -40,6 +42,7 @@ extern MdbTarget *mdb_target_metadata(void);
 extern MdbTarget *mdb_target_resolve(Oid relid);
 extern Oid	mdb_target_of_row(Oid type);
 extern void mdb_target_check_add(MdbTarget *target);
+extern void mdb_target_check_named(MdbTarget *target);
 extern bool mdb_target_hold_batch(MdbTarget *target);
 extern MdbLimits mdb_target_limits(const MdbTarget *target);
 

@@ -11,10 +11,12 @@
  * Locking: none.
  *
  * Limits: the role that inserts needs the rights of an add on the target,
- * whoever owns the view.
+ * whoever owns the view; USAGE on the schema of the target is needed by the
+ * view's owner, unless the role has it.
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -27,8 +29,10 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/varlena.h"
 
 #include "enqueue.h"
+#include "rights.h"
 #include "rows.h"
 
 PG_FUNCTION_INFO_V1(mdbatch_enqueue);
@@ -152,7 +156,7 @@ check_unused(const Mapping *mapping, TupleDesc view, TupleTableSlot *slot)
 static MdbRows *
 convert(Mapping *mapping, TupleDesc view, TupleTableSlot *slot)
 {
-	MdbRows    *rows = mdb_rows_begin(mapping->relid, 1);
+	MdbRows    *rows = mdb_rows_begin(mapping->relid, false, 1);
 	int			n = rows->row->natts;
 	Datum	   *values = palloc0(n * sizeof(Datum));
 	bool	   *isnull = palloc(n * sizeof(bool));
@@ -175,15 +179,36 @@ convert(Mapping *mapping, TupleDesc view, TupleTableSlot *slot)
 	return rows;
 }
 
+/*
+ * The table that the argument of a view's trigger names.  The role that
+ * inserts needs no right on its schema, as for a view that selects from it.
+ */
+static Oid
+find_target(const char *name, Relation view)
+{
+	List	   *names = textToQualifiedNameList(cstring_to_text(name));
+	Oid			relid = InvalidOid;
+
+	if (list_length(names) == 2)
+		relid = get_relname_relid(strVal(lsecond(names)),
+								  get_namespace_oid(strVal(linitial(names)),
+													true));
+	if (!OidIsValid(relid))
+		relid = DatumGetObjectId(DirectFunctionCall1(regclassin,
+													 CStringGetDatum(name)));
+	mdb_rights_check_named_by(relid, view->rd_rel->relowner);
+	return relid;
+}
+
 static Mapping *
-get_mapping(FunctionCallInfo fcinfo, const char *target)
+get_mapping(FunctionCallInfo fcinfo, const TriggerData *data)
 {
 	Mapping    *mapping = fcinfo->flinfo->fn_extra;
 
 	if (mapping == NULL)
 	{
-		Oid			relid = DatumGetObjectId(DirectFunctionCall1(regclassin,
-																 CStringGetDatum(target)));
+		Oid			relid = find_target(data->tg_trigger->tgargs[0],
+										data->tg_relation);
 
 		mapping = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
 										 sizeof(Mapping));
@@ -206,7 +231,7 @@ mdbatch_enqueue(PG_FUNCTION_ARGS)
 
 	check_call(fcinfo);
 	mdb_enqueue_begin("INSERT");
-	mapping = get_mapping(fcinfo, data->tg_trigger->tgargs[0]);
+	mapping = get_mapping(fcinfo, data);
 	do
 	{
 		rows = convert(mapping, RelationGetDescr(data->tg_relation),
