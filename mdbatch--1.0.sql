@@ -364,21 +364,21 @@ COMMENT ON COLUMN @extschema@.mdbatch_stat.reserved IS
 COMMENT ON COLUMN @extschema@.mdbatch_stat.capacity IS
 	'entries that may wait, as mdbatch.queue_size holds for this batch';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.memory_used IS
-	'bytes that this batch takes';
+	'bytes that this batch takes; null for roles without SELECT on key and version';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.memory_limit IS
 	'bytes that this batch could take at most';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.added IS
 	'entries accepted and committed';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.coalesced IS
-	'entries replaced by, or merged into, another while they waited';
+	'entries replaced by, or merged into, another while they waited; stale ones too where stale is null';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.stale IS
-	'entries that arrived older than the one that waited';
+	'entries that arrived older than the one that waited; null for roles without SELECT on key and version';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.dropped IS
 	'entries not accepted as the batch was full; not part of added';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.flushed IS
-	'entries written';
+	'entries written; null for roles without SELECT on key and version';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.skipped IS
-	'entries flushed without a row written: newer, missing, or a trigger said no';
+	'entries flushed without a row written: newer, missing, or a trigger said no; null for roles without SELECT on key and version';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.rejected IS
 	'entries that the table refused for good, see mdbatch_rejected';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.discarded IS
@@ -404,7 +404,7 @@ COMMENT ON COLUMN @extschema@.mdbatch_stat.last_flush_duration IS
 COMMENT ON COLUMN @extschema@.mdbatch_stat.last_failure IS
 	'when a flush last failed, or stepped over entries';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.last_error IS
-	'error of that flush; only SQLSTATE and table for roles that may not see values';
+	'error of that flush; only SQLSTATE, table and constraint for roles other than the owner of the table and pg_read_all_stats';
 COMMENT ON COLUMN @extschema@.mdbatch_stat.stats_reset IS
 	'when the counters began';
 GRANT SELECT ON @extschema@.mdbatch_stat TO PUBLIC;
@@ -437,11 +437,11 @@ COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.reason IS
 COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.le IS
 	'upper bound of the bucket, inclusive; the last one is Infinity';
 COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.bucket_count IS
-	'observations up to that bound, smaller buckets included';
+	'observations up to that bound, smaller buckets included; of batch_utilization null for roles without SELECT on key and version';
 COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.sum IS
-	'sum of all observations';
+	'sum of all observations; null where bucket_count is';
 COMMENT ON COLUMN @extschema@.mdbatch_stat_histogram.count IS
-	'number of all observations';
+	'number of all observations; null where bucket_count is';
 GRANT SELECT ON @extschema@.mdbatch_stat_histogram TO PUBLIC;
 
 CREATE FUNCTION @extschema@.mdbatch_stat_reset()

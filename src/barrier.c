@@ -108,7 +108,7 @@ mdbatch_flush(PG_FUNCTION_ARGS)
 		if (number < 0)
 			continue;
 		mdb_wait_for_committers(number);
-		may_see[n] = mdb_rights_see_errors(book->relid, number);
+		may_see[n] = mdb_rights_see_errors(book->relid, InvalidOid);
 		barriers[n++] = mdb_wait_request(number, &pending);
 		total += pending;
 	}
@@ -156,7 +156,7 @@ mdb_barrier_on_full(void)
 		MDB_ON_FULL_ERROR;
 }
 
-/* The text can quote values: it goes to the client alone, not to the log. */
+/* As wait.c does with a failure. */
 static void
 raise_rejection(const MdbBatch *batch, const MdbRejection *rejection,
 				bool may_see_error)
@@ -165,7 +165,13 @@ raise_rejection(const MdbBatch *batch, const MdbRejection *rejection,
 			(errcode(rejection->sqlstate),
 			 errmsg("table %s refused an entry for good", batch->target),
 			 may_see_error ?
-			 errdetail("It was refused with: %s", rejection->message) : 0,
+			 errdetail("It was refused with: %s", rejection->message) :
+			 rejection->constraint[0] != '\0' ?
+			 errdetail("Constraint \"%s\" refused it.",
+					   rejection->constraint) : 0,
+			 rejection->constraint[0] != '\0' ?
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME,
+								rejection->constraint) : 0,
 			 errdetail_log("See the table mdbatch_rejected.")));
 }
 
@@ -224,7 +230,7 @@ wait_for_adds(Oid relid, uint64 before, const MdbWatched *watched, int n)
 	if (number < 0)
 		return;					/* the slot went to another: it was empty */
 
-	may_see_error = mdb_rights_see_errors(relid, number);
+	may_see_error = mdb_rights_see_errors(relid, InvalidOid);
 	PG_TRY();
 	{
 		MdbBarrier	barrier = mdb_wait_request(number, &pending);

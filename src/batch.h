@@ -34,6 +34,7 @@ typedef struct MdbRejection
 	uint32		hash;			/* of the entry */
 	int			sqlstate;
 	int64		until;			/* what its flight could have taken */
+	char		constraint[NAMEDATALEN];	/* that refused it; empty: none */
 	char		message[112];
 } MdbRejection;
 
@@ -63,6 +64,9 @@ typedef struct MdbFailure
 {
 	MdbReason	reason;
 	int			sqlstate;
+	Oid			owner;			/* the role that the flush ran as; InvalidOid:
+								 * it did not come that far */
+	char		constraint[NAMEDATALEN];	/* empty: none */
 	char		message[MDB_ERROR_LEN];
 } MdbFailure;
 

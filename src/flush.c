@@ -107,6 +107,7 @@ transaction_ends(XactEvent event, void *arg)
 		failure = &failure_data;
 		failure->reason = outcome.reason;
 		failure->sqlstate = ERRCODE_QUERY_CANCELED;
+		failure->constraint[0] = '\0';
 		strlcpy(failure->message,
 				"the flush did not end when it was canceled",
 				MDB_ERROR_LEN);
@@ -180,6 +181,7 @@ static void
 count_stepped(int nlocked, const MdbBlame *blame)
 {
 	outcome.nstepped = nlocked + blame->nstepped;
+	outcome.step.owner = failure_data.owner;
 	if (nlocked > 0)
 	{
 		outcome.step.sqlstate = ERRCODE_LOCK_NOT_AVAILABLE;
@@ -337,7 +339,7 @@ run_transaction(int number, MdbReason reason, int timeout, bool carefully)
 		return;
 	report_activity(batch);
 	start_timeouts(timeout);
-	owner = lock_target(batch->relid);
+	failure_data.owner = owner = lock_target(batch->relid);
 	given_up = !OidIsValid(owner) ||
 		!OidIsValid(get_extension_oid("mdbatch", true)) ? GONE :
 		!mdb_flight_is_wanted(&flight) ? UNWANTED : NOT_GIVEN_UP;
@@ -426,6 +428,7 @@ flush_once(int number, MdbReason reason, int timeout, bool carefully)
 	volatile bool ok = true;
 
 	failure = NULL;
+	failure_data.owner = InvalidOid;
 	writing = refused = false;
 	given_up = NOT_GIVEN_UP;
 	PG_TRY();

@@ -17,7 +17,6 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/jsonb.h"
@@ -30,6 +29,7 @@
 #include "entry.h"
 #include "extension.h"
 #include "reject.h"
+#include "report.h"
 #include "source.h"
 #include "statement.h"
 
@@ -283,24 +283,22 @@ mdb_reject_store(const MdbPlan *plan, Oid owner, const MdbBlame *blame)
 void
 mdb_reject_count(const MdbBlame *blame, int64 until, MdbOutcome *outcome)
 {
-	const char *constraint;
-
 	outcome->rejections = palloc0(blame->count * sizeof(MdbRejection));
 	for (int i = 0; i < blame->count; i++)
 	{
 		MdbRejection *rejection = &outcome->rejections[i];
-		const char *message = blame->errors[i]->message;
+		const ErrorData *error = blame->errors[i];
 
 		rejection->hash = mdb_entry(blame->entries[i])->hash;
-		rejection->sqlstate = blame->errors[i]->sqlerrcode;
+		rejection->sqlstate = error->sqlerrcode;
 		rejection->until = until;
-		strlcpy(rejection->message, message,
-				pg_mbcliplen(message, strlen(message),
-							 sizeof(rejection->message) - 1) + 1);
+		mdb_report_copy(rejection->constraint, error->constraint_name,
+						sizeof(rejection->constraint));
+		mdb_report_copy(rejection->message, error->message,
+						sizeof(rejection->message));
 	}
 	outcome->nrejected = blame->count;
 	outcome->last_rejected = outcome->rejections[blame->count - 1].sqlstate;
-	constraint = blame->errors[blame->count - 1]->constraint_name;
-	if (constraint != NULL)
-		strlcpy(outcome->constraint, constraint, NAMEDATALEN);
+	strlcpy(outcome->constraint,
+			outcome->rejections[blame->count - 1].constraint, NAMEDATALEN);
 }

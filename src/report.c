@@ -19,6 +19,21 @@
 
 #define LOG_INTERVAL	(10 * USECS_PER_SEC)
 
+/*
+ * Copy a text, which may be NULL, cut to so many bytes, but not in the middle
+ * of a character.
+ */
+void
+mdb_report_copy(char *to, const char *from, int size)
+{
+	int			length = from == NULL ? 0 :
+		pg_mbcliplen(from, strlen(from), size - 1);
+
+	if (length > 0)
+		memcpy(to, from, length);
+	to[length] = '\0';
+}
+
 /* What an error says, as the books keep it. */
 void
 mdb_report_describe(MdbFailure *description, const ErrorData *error)
@@ -30,10 +45,10 @@ mdb_report_describe(MdbFailure *description, const ErrorData *error)
 			 error->detail != NULL ? "  DETAIL:  " : "", MDB_ERROR_LEN,
 			 error->detail != NULL ? error->detail : "");
 
-	/* Not in the middle of a character. */
-	text[pg_mbcliplen(text, strlen(text), MDB_ERROR_LEN - 1)] = '\0';
 	description->sqlstate = error->sqlerrcode;
-	strlcpy(description->message, text, MDB_ERROR_LEN);
+	mdb_report_copy(description->constraint, error->constraint_name,
+					NAMEDATALEN);
+	mdb_report_copy(description->message, text, MDB_ERROR_LEN);
 }
 
 /* A flush failed. */

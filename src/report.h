@@ -7,6 +7,7 @@
 
 #include "books.h"
 
+extern void mdb_report_copy(char *to, const char *from, int size);
 extern void mdb_report_describe(MdbFailure *description,
 								const ErrorData *error);
 extern void mdb_report_failure(const MdbBatch *batch, const ErrorData *error);

@@ -19,9 +19,7 @@
 #include "utils/rls.h"
 #include "utils/syscache.h"
 
-#include "batch.h"
 #include "compat.h"
-#include "define.h"
 #include "rights.h"
 
 /* Kinds of columns, as sets of MdbRole. */
@@ -158,45 +156,42 @@ mdb_rights_read_all_stats(void)
 	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
 }
 
-/* May the role read all that any entry of a batch that it holds could hold? */
-static bool
-see_batch(int number)
+/*
+ * May the current role see what became of a table's entries?  That tells which
+ * rows there are, and how new they are.  InvalidOid stands for a table of
+ * another database, or one that is gone.  The definition is NULL if none is
+ * known: then the role needs SELECT on the whole table.
+ */
+bool
+mdb_rights_see_outcome(Oid relid, const MdbDefinition *definition)
 {
-	MdbRef		refs[64];
-	int			n = 0;
+	bool		missing = false;
 
-	LWLockAcquire(mdb_batch_lock(number), LW_SHARED);
-	for (MdbRef ref = mdb_batch(number)->oldest; ref != MDB_NO_REF;
-		 ref = mdb_define_head(ref)->newer)
-	{
-		if (n < (int) lengthof(refs))
-			refs[n] = ref;
-		n++;
-	}
-	LWLockRelease(mdb_batch_lock(number));
-
-	if (n == 0 || n > (int) lengthof(refs))
-		return false;
-	for (int i = 0; i < n; i++)
-		if (!mdb_rights_see_pending(mdb_define_read(refs[i])))
-			return false;
-	return true;
+	if (mdb_rights_read_all_stats())
+		return true;
+	return (definition != NULL ?
+			has_privilege(definition, KEY_COLUMNS | VERSION_COLUMN, ACL_SELECT) :
+			pg_class_aclcheck_ext(relid, GetUserId(), ACL_SELECT,
+								  &missing) == ACLCHECK_OK) &&
+		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
 }
 
 /*
- * May the role read the full text of flush errors, which can quote values?  It
- * holds the batch.
+ * May the current role read the full text of an error that a flush of the
+ * table met?  The flush ran as the role ran_as; InvalidOid: as the owner.
+ *
+ * Rights on columns are not enough: code of the owner can quote whatever the
+ * owner may read, and the definition that the error is about may be gone.
+ * Ownership now is not enough, either, if the flush ran as a former owner.
  */
 bool
-mdb_rights_see_errors(Oid relid, int number)
+mdb_rights_see_errors(Oid relid, Oid ran_as)
 {
 	if (mdb_rights_read_all_stats())
 		return true;
-	if (!exists(relid))
-		return false;
-	return object_ownercheck(RelationRelationId, relid, GetUserId()) ||
-		(see_batch(number) &&
-		 check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED);
+	return exists(relid) &&
+		object_ownercheck(RelationRelationId, relid, GetUserId()) &&
+		(!OidIsValid(ran_as) || has_privs_of_role(GetUserId(), ran_as));
 }
 
 /* May the role ask for a flush: own the table, or add to it? */

@@ -13,7 +13,8 @@ extern void mdb_rights_check_owner(Oid relid);
 extern bool mdb_rights_add(const MdbDefinition *definition);
 extern const char *mdb_rights_needed(const MdbDefinition *definition);
 extern bool mdb_rights_see_pending(const MdbDefinition *definition);
-extern bool mdb_rights_see_errors(Oid relid, int number);
+extern bool mdb_rights_see_outcome(Oid relid, const MdbDefinition *definition);
+extern bool mdb_rights_see_errors(Oid relid, Oid ran_as);
 extern bool mdb_rights_flush(Oid relid, const MdbDefinition *definition);
 extern bool mdb_rights_read_all_stats(void);
 

@@ -145,19 +145,62 @@ visible_target(const MdbBooks *books)
 	return books->target;
 }
 
+/*
+ * Is it a table of this database that is still there, so that the role's rights
+ * on it can be asked for?
+ */
+static bool
+is_known(const MdbBooks *books)
+{
+	return books->dboid == MyDatabaseId && !books->gone;
+}
+
 /* The text of the last error, as far as the role may know it. */
 static char *
 visible_error(const MdbBooks *books)
 {
-	const char *sqlstate = unpack_sql_state(books->last_error.sqlstate);
+	const MdbFailure *error = &books->last_error;
+	const char *sqlstate = unpack_sql_state(error->sqlstate);
+	const char *target = visible_target(books);
 
 	if (books->counters.last_failure == 0)
 		return NULL;
-	if (books->definition != NULL &&
-		mdb_rights_see_errors(books->relid, books->number))
-		return psprintf("%s: %s", sqlstate, books->last_error.message);
-	return visible_target(books) == NULL ? pstrdup(sqlstate) :
-		psprintf("%s: %s", sqlstate, visible_target(books));
+	if (is_known(books) && mdb_rights_see_errors(books->relid, error->owner))
+		return psprintf("%s: %s", sqlstate, error->message);
+	if (target == NULL)
+		return pstrdup(sqlstate);
+	return error->constraint[0] == '\0' ?
+		psprintf("%s: %s", sqlstate, target) :
+		psprintf("%s: %s, constraint \"%s\"", sqlstate, target,
+				 error->constraint);
+}
+
+/*
+ * May the role know what became of the entries (R18)?  A role that adds but may
+ * not read could learn by that which rows there are, and how new they are.  If
+ * not, "flushed", "skipped" and "stale" are hidden, and what they follow from:
+ *
+ * - While nothing else happens, an add to a pending key is counted as either
+ *   coalesced or stale, and memory holds the value of the newer entry.  So
+ *   "coalesced" counts stale entries as well, and "memory_used" is hidden.
+ * - The sum of batch_utilization is the number of rows written: hidden.  That of
+ *   batch_size counts skipped entries too, and so tells nothing that the
+ *   equation of R19 does not tell.
+ * - "notifications" shows whether a flush wrote any row.  The notifications
+ *   themselves do, and any role can listen to them.
+ * - "rejected", "flush_failures" and the SQLSTATE tell what an INSERT would.
+ *   "pending" and "reserved" show whether a key is pending; so does an add to a
+ *   full batch (R9).
+ *
+ * PostgreSQL's own counters of a table (pg_stat_user_tables) are public anyway.
+ * A role that may see the counters sees all that was counted since they began,
+ * also before the role got the right, or while the table had another key.
+ */
+static bool
+see_outcome(const MdbBooks *books)
+{
+	return mdb_rights_see_outcome(is_known(books) ? books->relid : InvalidOid,
+								  books->definition);
 }
 
 static Datum
@@ -175,6 +218,7 @@ static void
 stat_row(const MdbBooks *books, Datum *values, bool *nulls)
 {
 	const MdbCounters *counters = &books->counters;
+	bool		hidden = !see_outcome(books);
 	pid_t		pid = mdb_roster_pid(books->dboid);
 	int			i = 0;
 
@@ -187,13 +231,17 @@ stat_row(const MdbBooks *books, Datum *values, bool *nulls)
 	values[i++] = Int64GetDatum(books->in_flight);
 	values[i++] = Int64GetDatum(books->reserved);
 	values[i++] = Int64GetDatum(books->limits.queue_size);
+	nulls[i] = hidden;
 	values[i++] = Int64GetDatum(books->memory_used);
 	values[i++] = Int64GetDatum(mdb_pool_limit());
 	values[i++] = Int64GetDatum(books->added);
-	values[i++] = Int64GetDatum(books->coalesced);
+	values[i++] = Int64GetDatum(books->coalesced + (hidden ? books->stale : 0));
+	nulls[i] = hidden;
 	values[i++] = Int64GetDatum(books->stale);
 	values[i++] = Int64GetDatum(books->dropped);
+	nulls[i] = hidden;
 	values[i++] = Int64GetDatum(counters->flushed);
+	nulls[i] = hidden;
 	values[i++] = Int64GetDatum(counters->skipped);
 	values[i++] = Int64GetDatum(counters->rejected);
 	values[i++] = Int64GetDatum(counters->discarded);
@@ -240,6 +288,7 @@ put_histogram(ReturnSetInfo *rsinfo, const MdbBooks *books, MdbMetric metric,
 			  const char *metric_name, const char *reason,
 			  const MdbHistogram *histogram)
 {
+	bool		hidden = metric == MDB_BATCH_UTILIZATION && !see_outcome(books);
 	int64		cumulative = 0;
 
 	for (int bucket = 0; bucket < MDB_NBUCKETS; bucket++)
@@ -247,6 +296,7 @@ put_histogram(ReturnSetInfo *rsinfo, const MdbBooks *books, MdbMetric metric,
 		Datum		values[9];
 		bool		nulls[9] = {0};
 
+		nulls[6] = nulls[7] = nulls[8] = hidden;
 		cumulative += histogram->buckets[bucket];
 		values[0] = ObjectIdGetDatum(books->dboid);
 		values[1] = ObjectIdGetDatum(books->relid);

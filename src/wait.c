@@ -341,13 +341,18 @@ typedef struct View
 	bool		stepped;		/* what is left was stepped over */
 	int			sqlstate;
 	int64		nrejected;
-	char		message[MDB_ERROR_LEN];
+	MdbFailure	last_error;
 } View;
 
-/* The text can quote values: it goes to the client alone, not to the log. */
+/*
+ * The text can quote values: it goes to the client alone, not to the log, and
+ * only to roles that may see it.  The others hear of a constraint.
+ */
 static void
 raise_failure(const MdbBatch *batch, const View *view, bool may_see_error)
 {
+	const char *constraint = view->last_error.constraint;
+
 	ereport(ERROR,
 			(errcode(view->sqlstate != 0 ? view->sqlstate :
 					 ERRCODE_INTERNAL_ERROR),
@@ -355,7 +360,11 @@ raise_failure(const MdbBatch *batch, const View *view, bool may_see_error)
 			 errmsg("could not flush some entries of table %s", batch->target) :
 			 errmsg("could not flush the batch of table %s", batch->target),
 			 may_see_error ?
-			 errdetail("The flush failed with: %s", view->message) : 0,
+			 errdetail("The flush failed with: %s", view->last_error.message) :
+			 constraint[0] != '\0' ?
+			 errdetail("Constraint \"%s\" refused an entry.", constraint) : 0,
+			 constraint[0] != '\0' ?
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, constraint) : 0,
 			 errdetail_log("See \"last_error\" in mdbatch_stat."),
 			 errhint("The entries stay pending and are flushed again later.")));
 }
@@ -398,7 +407,7 @@ look(const MdbBarrier *barrier, View *view)
 	view->nrejected = batch->nrejected - barrier->nrejected;
 	view->sqlstate = view->failed ? batch->last_error.sqlstate :
 		batch->step_sqlstate;
-	memcpy(view->message, batch->last_error.message, MDB_ERROR_LEN);
+	view->last_error = batch->last_error;
 	LWLockRelease(mdb_batch_lock(barrier->batch));
 
 	if (!view->done && barrier->watched != NULL)
