@@ -27,7 +27,7 @@ CREATE TRIGGER enqueue INSTEAD OF INSERT ON example_devices.inbox
 	FOR EACH ROW EXECUTE FUNCTION mdbatch_enqueue('example_devices.readings');
 
 -- A role that inserts needs INSERT on the view, and on the table the rights
--- that it would need there: INSERT and UPDATE.
+-- that it would need there: INSERT, and UPDATE but on the key.
 
 INSERT INTO example_devices.inbox (device, sensor, value, read_at)
 VALUES (1, 'temperature', 20.5, '2024-05-01 10:00:00+00');
