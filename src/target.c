@@ -432,7 +432,7 @@ mdb_target_metadata(void)
 	for (int round = 1;; round++)
 	{
 		Oid			relid = look_up_metadata();
-		MdbTarget  *target = find_target(relid, round < MAX_ROUNDS);
+		MdbTarget  *target = find_target(relid, true);
 
 		/* It may have become another one while we waited for its table. */
 		if (target != NULL && target->definition->metadata)
@@ -443,8 +443,8 @@ mdb_target_metadata(void)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("the metadata target changes all the time"),
-					 errdetail("It was another table each time that it was looked up."),
-					 errhint("Try again.")));
+					 errdetail("It was another table each of the %d times that it was looked up.",
+							   MAX_ROUNDS)));
 	}
 }
 

@@ -105,12 +105,38 @@ SELECT ext.mdbatch_add('@{[agent(3)]}', '{second}', '{v}');
 SELECT ext.mdbatch_flush();
 SQL
 
+# Labels that do not fit, of a view among them, stop nothing (R36).
+$old->safe_psql('postgres', 'CREATE DATABASE odd');
+$old->safe_psql('odd', <<'SQL');
+CREATE EXTENSION mdbatch;
+CREATE TABLE unfit (id int PRIMARY KEY);
+SELECT mdbatch_attach('unfit');
+ALTER TABLE unfit DROP CONSTRAINT unfit_pkey;
+CREATE TABLE copied (id int PRIMARY KEY);
+CREATE TABLE meta (LIKE mdbatch_metadata INCLUDING ALL);
+SELECT mdbatch_set_target('meta');
+CREATE TABLE meta2 (LIKE meta INCLUDING ALL);
+DO $$
+BEGIN
+  EXECUTE format('SECURITY LABEL FOR mdbatch ON TABLE copied IS %L',
+    (SELECT label FROM pg_seclabel WHERE objoid = 'unfit'::regclass AND objsubid = 0));
+  EXECUTE format('SECURITY LABEL FOR mdbatch ON TABLE meta2 IS %L',
+    (SELECT label FROM pg_seclabel WHERE objoid = 'meta'::regclass AND objsubid = 0));
+END $$;
+CREATE VIEW labelled AS SELECT * FROM unfit;
+SECURITY LABEL FOR mdbatch ON VIEW labelled IS '{"mode": "upsert", "key": 1, "columns": 0}';
+SECURITY LABEL FOR mdbatch ON COLUMN labelled.id IS '{"key": 1}';
+SQL
+
+my $labels = q{SELECT c.relname, a.attname, label FROM pg_seclabel l
+	JOIN pg_class c ON c.oid = objoid
+	LEFT JOIN pg_attribute a ON attrelid = objoid AND attnum = objsubid AND objsubid > 0
+	WHERE provider = 'mdbatch' ORDER BY 1, 2 NULLS FIRST};
 my @state = (
 	[ 'postgres', 'the targets', 'SELECT * FROM mdbatch_target ORDER BY target::text' ],
-	[ 'postgres', 'the labels', q{SELECT c.relname, a.attname, label FROM pg_seclabel l
-		JOIN pg_class c ON c.oid = objoid
-		LEFT JOIN pg_attribute a ON attrelid = objoid AND attnum = objsubid AND objsubid > 0
-		WHERE provider = 'mdbatch' ORDER BY 1, 2 NULLS FIRST} ],
+	[ 'postgres', 'the labels', $labels ],
+	[ 'odd', 'the odd labels', $labels ],
+	[ 'odd', 'what is attached there', 'SELECT * FROM mdbatch_target ORDER BY target::text' ],
 	[ 'postgres', 'the default metadata', 'SELECT * FROM mdbatch_metadata' ],
 	[ 'postgres', 'the metadata', 'SELECT * FROM meta' ],
 	[ 'postgres', 'what was refused', 'SELECT * FROM mdbatch_rejected' ],
@@ -130,7 +156,8 @@ sub state_of
 	return map { $node->safe_psql($_->[0], $_->[2]) } @state;
 }
 my @before = state_of($old);
-like($before[4], qr/public|S p/, 'something was refused');
+like($before[6], qr/public|S p/, 'something was refused');
+is(scalar(split /\n/, $before[3]), 4, 'four are attached, two of them marked');
 is(scalar(split /\n/, $before[0]), 4, 'there are four targets');
 $old->stop;
 
