@@ -35,7 +35,8 @@ INSERT INTO calls VALUES
   ('mdbatch_stat_rows', $$SELECT count(*) > 0 FROM mdbatch_stat_rows()$$);
 INSERT INTO calls VALUES
   ('mdbatch_decode_agent_ids', $$SELECT mdbatch_decode_agent_ids('AAAAAAAAAAAAAAAAAAAAAg')$$, agent(2)),
-  ('mdbatch_encode_agent_ids', $$SELECT mdbatch_encode_agent_ids(ARRAY[agent(2)])$$, 'AAAAAAAAAAAAAAAAAAAAAg');
+  ('mdbatch_encode_agent_ids', $$SELECT mdbatch_encode_agent_ids(ARRAY[agent(2)])$$, 'AAAAAAAAAAAAAAAAAAAAAg'),
+  ('mdbatch_is_label', $$SELECT mdbatch_is_label('{"key": 1}', false)$$, 'true');
 SELECT objid::regprocedure AS without_a_call FROM pg_depend
 WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_proc'::regclass
   AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'mdbatch')

@@ -110,7 +110,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 CREATE VIEW error AS SELECT last_error FROM mdbatch_stat WHERE relid = 'priv.t'::regclass;
 GRANT SELECT ON error TO PUBLIC;
-GRANT ALL ON priv.t TO mdb_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON priv.t TO mdb_app;
 SELECT mdbatch_put('priv.t', '{"k1": 1, "k2": 1, "ver": 100, "v": "secret"}');
 SET ROLE mdb_app;
 CALL flush_error();
@@ -152,7 +152,7 @@ ALTER TABLE priv.t OWNER TO mdb_owner;
 -- what is refused for good
 SELECT mdbatch_attach('priv.t', version => 'ver', columns => '{n,v}');
 ALTER TABLE priv.t ADD CONSTRAINT well_formed CHECK (v <> 'private');
-GRANT ALL ON priv.t TO mdb_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON priv.t TO mdb_app;
 SET ROLE mdb_app;
 CALL mdbatch_put_sync('priv.t', '{"k1": 4, "k2": 1, "ver": 100, "v": "private"}');
 \echo :LAST_ERROR_SQLSTATE
