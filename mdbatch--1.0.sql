@@ -217,9 +217,11 @@ COMMENT ON FUNCTION @extschema@.mdbatch_is_label(text, boolean) IS
 	'true if a label of a table, or of a column, can be read; for the view mdbatch_target only';
 
 -- An attachment is a security label on the table and one on each column. One
--- that cannot be read attaches nothing, and must not make the view fail.
+-- that cannot be read attaches nothing, and must not make the view fail. All
+-- labels are gone through once: joins of what was made of them would be nested
+-- loops, as nobody analyzes pg_seclabel.
 CREATE VIEW @extschema@.mdbatch_target AS
-WITH labelled AS (
+WITH labelled AS MATERIALIZED (
 	SELECT l.objoid, l.objsubid,
 		CASE WHEN @extschema@.mdbatch_is_label(l.label, l.objsubid OPERATOR(pg_catalog.=) 0)
 			THEN l.label::pg_catalog.jsonb
@@ -227,56 +229,53 @@ WITH labelled AS (
 	FROM pg_catalog.pg_seclabel l
 	WHERE l.provider OPERATOR(pg_catalog.=) 'mdbatch'
 	  AND l.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+), parts AS (
+	-- Those of a table have no column.
+	SELECT l.objoid, a.attname,
+		CASE WHEN l.objsubid OPERATOR(pg_catalog.=) 0 THEN l.fields END AS t,
+		CASE WHEN a.attname IS NOT NULL THEN l.fields END AS c
+	FROM labelled l
+	LEFT JOIN pg_catalog.pg_attribute a
+	  ON a.attrelid OPERATOR(pg_catalog.=) l.objoid
+	 AND a.attnum OPERATOR(pg_catalog.=) l.objsubid
+	 AND a.attnum OPERATOR(pg_catalog.>) 0
+	 AND NOT a.attisdropped
+), tables AS (
+	SELECT p.objoid,
+		(pg_catalog.array_agg(p.t) FILTER (WHERE p.t IS NOT NULL))[1] AS t,
+		pg_catalog.array_agg(p.attname ORDER BY (p.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4)
+			FILTER (WHERE (p.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0) AS key,
+		(pg_catalog.array_agg(p.attname ORDER BY p.attname)
+			FILTER (WHERE (p.c OPERATOR(pg_catalog.->>) 'version')::pg_catalog.bool))[1] AS version,
+		pg_catalog.array_agg(p.attname ORDER BY (p.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4)
+			FILTER (WHERE (p.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0) AS columns,
+		pg_catalog.jsonb_object_agg(p.attname, p.c OPERATOR(pg_catalog.->) 'merge')
+			FILTER (WHERE p.c OPERATOR(pg_catalog.?) 'merge') AS merge,
+		(pg_catalog.array_agg(p.attname ORDER BY p.attname)
+			FILTER (WHERE (p.c OPERATOR(pg_catalog.->>) 'notify')::pg_catalog.bool))[1] AS notify
+	FROM parts p
+	GROUP BY p.objoid
 ), attached AS (
 	-- A table that was detached has a label without a mode, and one that has
 	-- become a view is not attached.
-	SELECT r.oid, r.relowner, l.fields AS t
-	FROM labelled l
+	SELECT r.oid, r.relowner, l.t, l.key, l.version, l.columns, l.merge, l.notify
+	FROM tables l
 	JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) l.objoid
-	WHERE l.objsubid OPERATOR(pg_catalog.=) 0
-	  AND l.fields OPERATOR(pg_catalog.?) 'mode'
+	WHERE l.t OPERATOR(pg_catalog.?) 'mode'
 	  AND (r.relkind OPERATOR(pg_catalog.=) 'r' OR r.relkind OPERATOR(pg_catalog.=) 'p')
-), columns AS (
-	SELECT l.objoid, a.attname,
-		(l.fields OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4 AS key,
-		(l.fields OPERATOR(pg_catalog.->>) 'version')::pg_catalog.bool AS version,
-		(l.fields OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4 AS carried,
-		(l.fields OPERATOR(pg_catalog.->>) 'notify')::pg_catalog.bool AS notify,
-		l.fields OPERATOR(pg_catalog.->) 'merge' AS merge
-	FROM labelled l
-	JOIN pg_catalog.pg_attribute a
-	  ON a.attrelid OPERATOR(pg_catalog.=) l.objoid
-	 AND a.attnum OPERATOR(pg_catalog.=) l.objsubid
-	WHERE l.objsubid OPERATOR(pg_catalog.>) 0
-	  AND NOT a.attisdropped
-), entries AS (
-	SELECT c.objoid,
-		pg_catalog.array_agg(c.attname ORDER BY c.key)
-			FILTER (WHERE c.key OPERATOR(pg_catalog.>) 0) AS key,
-		(pg_catalog.array_agg(c.attname ORDER BY c.attname)
-			FILTER (WHERE c.version))[1] AS version,
-		pg_catalog.array_agg(c.attname ORDER BY c.carried)
-			FILTER (WHERE c.carried OPERATOR(pg_catalog.>) 0) AS columns,
-		pg_catalog.jsonb_object_agg(c.attname, c.merge)
-			FILTER (WHERE c.merge IS NOT NULL) AS merge,
-		(pg_catalog.array_agg(c.attname ORDER BY c.attname)
-			FILTER (WHERE c.notify))[1] AS notify
-	FROM columns c
-	GROUP BY c.objoid
 )
 SELECT r.oid::pg_catalog.regclass AS target,
 	coalesce((r.t OPERATOR(pg_catalog.->>) 'metadata')::pg_catalog.bool, false) AS metadata,
-	e.key, e.version, coalesce(e.columns, '{}') AS columns,
-	coalesce(e.merge, '{}') AS merge,
+	r.key, r.version, coalesce(r.columns, '{}') AS columns,
+	coalesce(r.merge, '{}') AS merge,
 	r.t OPERATOR(pg_catalog.->>) 'mode' AS mode,
 	r.t OPERATOR(pg_catalog.->>) 'channel' AS channel,
-	CASE WHEN r.t OPERATOR(pg_catalog.?) 'channel' THEN e.notify END AS notify,
+	CASE WHEN r.t OPERATOR(pg_catalog.?) 'channel' THEN r.notify END AS notify,
 	(r.t OPERATOR(pg_catalog.->>) 'batch_size')::pg_catalog.int4 AS batch_size,
 	(r.t OPERATOR(pg_catalog.->>) 'flush_interval')::pg_catalog.float8
 		OPERATOR(pg_catalog.*) interval '1 microsecond' AS flush_interval,
 	pg_catalog.pg_get_userbyid(r.relowner) AS owner
 FROM attached r
-LEFT JOIN entries e ON e.objoid OPERATOR(pg_catalog.=) r.oid
 UNION ALL
 SELECT r.oid::pg_catalog.regclass, true,
 	ARRAY['agent_id', 'key']::pg_catalog.name[], 'collected_at'::pg_catalog.name,
