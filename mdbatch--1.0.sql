@@ -243,11 +243,11 @@ WITH labelled AS MATERIALIZED (
 ), tables AS (
 	SELECT p.objoid,
 		(pg_catalog.array_agg(p.t) FILTER (WHERE p.t IS NOT NULL))[1] AS t,
-		pg_catalog.array_agg(p.attname ORDER BY (p.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4)
+		pg_catalog.array_agg(p.attname ORDER BY (p.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4, p.attname)
 			FILTER (WHERE (p.c OPERATOR(pg_catalog.->>) 'key')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0) AS key,
 		(pg_catalog.array_agg(p.attname ORDER BY p.attname)
 			FILTER (WHERE (p.c OPERATOR(pg_catalog.->>) 'version')::pg_catalog.bool))[1] AS version,
-		pg_catalog.array_agg(p.attname ORDER BY (p.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4)
+		pg_catalog.array_agg(p.attname ORDER BY (p.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4, p.attname)
 			FILTER (WHERE (p.c OPERATOR(pg_catalog.->>) 'column')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0) AS columns,
 		pg_catalog.jsonb_object_agg(p.attname, p.c OPERATOR(pg_catalog.->) 'merge')
 			FILTER (WHERE p.c OPERATOR(pg_catalog.?) 'merge') AS merge,
