@@ -219,7 +219,7 @@ COMMENT ON FUNCTION @extschema@.mdbatch_is_label(text, boolean) IS
 -- An attachment is a security label on the table and one on each column. One
 -- that cannot be read attaches nothing, and must not make the view fail. All
 -- labels are gone through once: joins of what was made of them would be nested
--- loops, as nobody analyzes pg_seclabel.
+-- loops, as pg_seclabel is never analyzed.
 CREATE VIEW @extschema@.mdbatch_target AS
 WITH labelled AS MATERIALIZED (
 	SELECT l.objoid, l.objsubid,

@@ -232,7 +232,7 @@ CALL refused('{"mode": "upsert", "key": 2 "columns": 2}');
 CALL refused('{"mode": "upsert", "key": 2, 3: 2}');
 CALL refused('');
 CALL refused(' ');
--- and whatever is longer, however long
+-- and those that are longer, however long
 CALL refused(repeat(' ', 2048) || '{}');
 CALL refused(format('{"mode": "upsert", "key": 2, "columns": 2, "since":%s1}', repeat(' ', 2000)));
 CALL refused('{"key": 1' || repeat(' ', 200) || '}', 'COLUMN copy.key');

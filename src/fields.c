@@ -3,11 +3,11 @@
  *		A JSON object of known fields, taken apart.
  *
  * Model: the server's lexer makes tokens, and the grammar is here: no arrays,
- * no objects within the object, each field at most once.  Labels are read so,
- * by everybody and written by others, so nothing that is wrong raises an
- * ERROR: what is wrong is told as text, and the caller decides.  That is why
- * they are not read as jsonb, which moreover takes one of two fields of a
- * name.
+ * no objects within the object, each field at most once.  A label is read so:
+ * one role writes it, and all sessions read it.  So nothing that is wrong
+ * raises an ERROR; the problem is returned as text, and the caller decides.
+ * jsonb is no way to do that: its input function raises errors, and takes the
+ * last of two fields with the same name.
  *
  * Locking: none.
  *

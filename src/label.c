@@ -7,8 +7,8 @@
  * column's says what the column is in an entry: a key and which one, the
  * version, or carried, at which position and how it merges; and whether its
  * values are announced.  A table's label also holds the identity of the
- * attachment, a random uuid: rejected entries belong to it, whatever the table
- * is called.  It outlives the attachment, so the label of a table that was
+ * attachment, a random uuid: rejected entries belong to it, not to the name of
+ * the table.  It outlives the attachment, so the label of a table that was
  * detached holds the identity alone.
  *
  *	table:	{"mode": "upsert", "key": 1, "columns": 2, "since": 0,
@@ -21,9 +21,9 @@
  * Locking: none.
  *
  * Limits: what a label says is not compared with its table here.  A label has
- * no field but these, none twice, and is not longer than it must be: labels of
- * all tables are looked through, and everybody reads those of a target.  No
- * label, whatever it holds, raises an ERROR here: the caller decides.
+ * no field but these, none twice, and is not longer than it must be: each
+ * session reads labels of other roles.  No content of a label raises an ERROR
+ * here: the caller decides.
  */
 #include "postgres.h"
 

@@ -8,7 +8,7 @@
  * the table.  A table that is not fit for its label any more would otherwise
  * make a dump that cannot be restored, so that an owner could stop others'
  * restores and pg_upgrade (R36).  What is odd is a WARNING here, and an ERROR
- * for those who use the table.
+ * when the table is used.
  *
  * Locking: the statement has SHARE UPDATE EXCLUSIVE on the table; a mark of
  * the metadata target takes it on mdbatch_metadata too, which makes marks wait
@@ -161,7 +161,7 @@ check_identity(Oid relid, const pg_uuid_t *identity)
 /*
  * The provider's hook: SECURITY LABEL FOR mdbatch ON TABLE, COLUMN.  It judges
  * form and right; a table that is not fit is no ERROR, or its owner could make
- * somebody's restore fail (R36).
+ * the restore of a whole database fail (R36).
  */
 static void
 check_label(const ObjectAddress *object, const char *text)

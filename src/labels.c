@@ -19,7 +19,7 @@
  *
  * Limits: a label in the catalog may be anything: written by an older version,
  * restored by pg_upgrade, or changed by a superuser.  One that cannot be read
- * is an ERROR for those who want to use that table, and for nobody else.
+ * is an ERROR when that table is used, and is passed over otherwise.
  */
 #include "postgres.h"
 
@@ -253,7 +253,7 @@ mdb_labels_invalidate(Oid relid, bool marked)
 }
 
 /*
- * Label a table as attached, whose lock the caller has; not checked here.  It
+ * Label a table as attached; not checked here.  The caller has it locked.  It
  * keeps the identity that it has.
  */
 void
@@ -326,8 +326,8 @@ visit_clear(Oid relid, int subid, const char *text, void *state)
 }
 
 /*
- * Take all labels off a table, whose lock the caller has, but its identity:
- * its rejected entries still belong to it.
+ * Take all labels off a table but its identity, as its rejected entries still
+ * belong to it.  The caller has it locked.
  */
 void
 mdb_labels_clear(Oid relid)
@@ -341,8 +341,8 @@ mdb_labels_clear(Oid relid)
 }
 
 /*
- * Is a table attached, or the metadata target since no other is?  One whose
- * label cannot be read is, so that it can be detached.
+ * Is a table attached, or the metadata target since no other is?  A table with
+ * a label that cannot be read is, so that it can be detached.
  */
 bool
 mdb_labels_is_attached(Oid relid)

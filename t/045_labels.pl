@@ -1,6 +1,6 @@
 # Labels as they are restored, and as a weapon: what an owner does with his own
-# table makes no dump, restore or pg_upgrade fail (R36), and keeps nobody else's
-# call from returning (R18).
+# table makes no dump and no restore fail (R36), and does not keep the calls of
+# others from returning (R18).
 use strict;
 use warnings;
 
@@ -198,8 +198,8 @@ UPDATE pg_seclabel SET label = (SELECT json_object_agg(i, i)::jsonb || label::js
 WHERE objoid = 'many1'::regclass AND objsubid = 0;
 SQL
 
-# Do something again and again, each time in a transaction, as their owner, with
-# a table whose label that changes.  What adds meanwhile return, and their errors.
+# Do something again and again, each time in a transaction, as the owner of a
+# table: it changes the label.  What adds meanwhile return, and their errors.
 sub go_on_with
 {
 	my ($what, $table, @adds) = @_;
@@ -258,8 +258,8 @@ cmp_ok($accepted, '>', 0, 'some were accepted');
 sql('postgres', 'SELECT mdbatch_flush()');
 books_ok($node, 'postgres');
 
-# The same step by step: whoever waits for the table finds that it is another by
-# then, which is locked as well; after some times the add gives up.
+# The same step by step: an add that waits for the table finds that it is another
+# one by then, which is locked as well; after some rounds it gives up.
 my %owner = map { $_ => session($node, 'postgres') } qw(meta other);
 my $adding = session($node, 'postgres');
 my ($now, $next) = ('meta', 'other');
