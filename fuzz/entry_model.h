@@ -43,6 +43,37 @@ fuzz_pool(int kilobytes, int batches)
 	mdb_pool_attach();
 }
 
+/* Some bytes where a definition has the row types of its columns. */
+static MdbDefinition *
+append_row_types(Input *input, MdbDefinition *definition)
+{
+	int			nattributes[3];
+	MdbDefinition *whole;
+	char	   *at;
+
+	definition->nrow_types = take_below(input, lengthof(nattributes) + 1);
+	for (int i = 0; i < definition->nrow_types; i++)
+	{
+		nattributes[i] = take_below(input, 5);
+		definition->row_types_size += mdb_row_type_size(nattributes[i]);
+	}
+	whole = palloc0(mdb_definition_size(definition));
+	memcpy(whole, definition, mdb_definition_fixed(definition->ncolumns));
+	at = (char *) mdb_definition_row_types(whole);
+	for (int i = 0; i < definition->nrow_types; i++)
+	{
+		MdbRowType *row = (MdbRowType *) at;
+
+		row->type = take_number(input, 1);
+		row->nattributes = nattributes[i];
+		for (int k = 0; k < nattributes[i]; k++)
+			row->attributes[k].type = take_number(input, 1);
+		at += mdb_row_type_size(nattributes[i]);
+	}
+	mdb_definition_altered(whole)[0].xid = take_number(input, 1);
+	return whole;
+}
+
 static MdbDefinition *
 random_definition(Input *input)
 {
@@ -50,7 +81,7 @@ random_definition(Input *input)
 	bool		has_version = take_below(input, 2) == 1;
 	int			ncarried = take_below(input, MOST_COLUMNS - 4);
 	int			ncolumns = nkeys + has_version + ncarried;
-	MdbDefinition *definition = palloc0(mdb_definition_size(ncolumns));
+	MdbDefinition *definition = palloc0(mdb_definition_fixed(ncolumns));
 
 	definition->relid = 1;
 	definition->has_version = has_version;
@@ -82,7 +113,7 @@ random_definition(Input *input)
 		column->typbyval = type->typbyval;
 		column->attnum = i + 1;
 	}
-	return definition;
+	return append_row_types(input, definition);
 }
 
 static Datum

@@ -101,7 +101,7 @@ static MdbRef
 find_definition(const MdbBatch *batch, const MdbDefinition *wanted,
 				uint32 nbytes)
 {
-	uint32		compared = mdb_definition_compared(wanted->ncolumns);
+	uint32		compared = mdb_definition_compared(wanted);
 
 	if (batch->newest != MDB_NO_REF &&
 		mdb_define_head(batch->newest)->nbytes == nbytes &&
@@ -161,7 +161,7 @@ mdb_define(int number, const MdbDefinition *definition, const char *target)
 {
 	MdbBatch   *batch = mdb_batch(number);
 	LWLock	   *lock = mdb_batch_lock(number);
-	uint32		nbytes = mdb_definition_size(definition->ncolumns);
+	uint32		nbytes = mdb_definition_size(definition);
 	MdbRef		made = MDB_NO_REF;
 	MdbRef		ref;
 

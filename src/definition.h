@@ -7,12 +7,21 @@
  * byte (so it is zeroed before it is filled), beside the batch, as what is
  * pending may outlive the target's attachment.  Columns are known by number:
  * a rename needs no new definition.
+ *
+ * The columns are followed by a description of every row type that values of
+ * these columns can hold, at any depth.  A value is read as its type is then,
+ * and a row type can be altered while a value waits, so its layout must be
+ * known exactly: a hash of it could collide.
  */
 #ifndef MDB_DEFINITION_H
 #define MDB_DEFINITION_H
 
 #include "access/attnum.h"
 #include "c.h"
+#include "storage/itemptr.h"
+
+/* The most bytes that the descriptions of a definition's row types take. */
+#define MDB_MAX_ROW_TYPES	(64 * 1024)
 
 typedef enum MdbRole
 {
@@ -39,9 +48,40 @@ typedef struct MdbColumn
 	bool		typbyval;
 	char		typalign;
 	uint8		role;			/* MdbRole */
-	uint8		pad;
-	uint32		shape;			/* of row types in its type; 0: there is none */
+	bool		has_rows;		/* its values hold values of row types */
 } MdbColumn;
+
+/* An attribute of a row type. */
+typedef struct MdbRowAttribute
+{
+	Oid			type;			/* InvalidOid: it was dropped */
+	Oid			collation;
+	int32		typmod;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+	uint64		version;		/* see shape.c */
+} MdbRowAttribute;
+
+/* A row type: a composite type, or the rows of a table. */
+typedef struct MdbRowType
+{
+	Oid			type;
+	uint32		nattributes;
+	MdbRowAttribute attributes[FLEXIBLE_ARRAY_MEMBER];
+} MdbRowType;
+
+/*
+ * The catalog row that made a column what it was.  It puts definitions in
+ * order of time: a column that was retyped, and back, is of another
+ * definition than before.
+ */
+typedef struct MdbAltered
+{
+	TransactionId xid;
+	ItemPointerData tid;		/* one transaction can alter it many times */
+	uint16		pad;
+} MdbAltered;
 
 typedef struct MdbDefinition
 {
@@ -53,38 +93,62 @@ typedef struct MdbDefinition
 	uint16		nkeys;
 	uint16		ncolumns;		/* keys, version and carried ones */
 	AttrNumber	notify;			/* announced; InvalidAttrNumber: nothing */
-	int16		pad;
+	uint16		nrow_types;
 	int32		batch_size;		/* 0: the setting's */
-	uint32		pad2;
+	uint32		row_types_size; /* bytes */
 	int64		flush_interval; /* us; 0: the setting's */
 	int64		since;			/* when it was attached: a new attachment is a
 								 * new definition */
 	char		channel[NAMEDATALEN];	/* empty: no notification */
 	MdbColumn	columns[FLEXIBLE_ARRAY_MEMBER]; /* keys, version, carried */
 
-	/* After the columns: what made each what it is, see below. */
+	/* After the columns: the row types, then an MdbAltered for each column. */
 } MdbDefinition;
 
-/* Bytes that tell two definitions apart. */
 static inline Size
-mdb_definition_compared(int ncolumns)
+mdb_row_type_size(uint32 nattributes)
+{
+	return offsetof(MdbRowType, attributes) +
+		nattributes * sizeof(MdbRowAttribute);
+}
+
+/* Bytes of the columns and of what comes before them. */
+static inline Size
+mdb_definition_fixed(int ncolumns)
 {
 	return offsetof(MdbDefinition, columns) + ncolumns * sizeof(MdbColumn);
 }
 
-/* Bytes in all. */
+/* Bytes that tell two definitions apart. */
 static inline Size
-mdb_definition_size(int ncolumns)
+mdb_definition_compared(const MdbDefinition *definition)
 {
-	return mdb_definition_compared(ncolumns) + ncolumns * sizeof(TransactionId);
+	return mdb_definition_fixed(definition->ncolumns) +
+		definition->row_types_size;
 }
 
-/* The transactions that last altered the columns. */
-static inline TransactionId *
+/* Bytes in all. */
+static inline Size
+mdb_definition_size(const MdbDefinition *definition)
+{
+	return mdb_definition_compared(definition) +
+		definition->ncolumns * sizeof(MdbAltered);
+}
+
+/* The first of the row types. */
+static inline MdbRowType *
+mdb_definition_row_types(const MdbDefinition *definition)
+{
+	return (MdbRowType *) ((char *) definition +
+						   mdb_definition_fixed(definition->ncolumns));
+}
+
+/* What last altered each column. */
+static inline MdbAltered *
 mdb_definition_altered(const MdbDefinition *definition)
 {
-	return (TransactionId *) ((char *) definition +
-							  mdb_definition_compared(definition->ncolumns));
+	return (MdbAltered *) ((char *) definition +
+						   mdb_definition_compared(definition));
 }
 
 /* The version is the column after the keys. */

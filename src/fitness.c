@@ -32,6 +32,7 @@
 #include "compat.h"
 #include "extension.h"
 #include "fitness.h"
+#include "shape.h"
 #include "slot.h"
 
 /* The column at a place of the layout. */
@@ -144,7 +145,8 @@ index_is_on_key(Relation index, const MdbLayout *layout)
 
 /*
  * The name of a key column of the index for which equal is not bytewise
- * equal, or whose collation is not the column's; NULL if there is none.
+ * equal, or whose collation is not the column's; NULL if there is none.  Rows
+ * are never: the bytes of one tell when its type was altered last.
  */
 static const char *
 unfit_index_column(Relation rel, Relation index, bool *collation)
@@ -159,7 +161,7 @@ unfit_index_column(Relation rel, Relation index, bool *collation)
 
 		*collation = index->rd_indcollation[i] != att->attcollation;
 		if (*collation || getBaseType(att->atttypid) == BPCHAROID ||
-			!OidIsValid(function) ||
+			mdb_shape_has_rows(att->atttypid) || !OidIsValid(function) ||
 			!DatumGetBool(OidFunctionCall1Coll(function, att->attcollation,
 											   ObjectIdGetDatum(type))))
 			return NameStr(att->attname);

@@ -213,13 +213,49 @@ mdb_layout_write(Relation rel, const MdbLayout *layout)
 	CommandCounterIncrement();
 }
 
-/* The definition of entries of a layout that was checked; palloc'd. */
+static void
+define_column(MdbColumn *column, Form_pg_attribute att, MdbRole role,
+			  MdbShape *shape)
+{
+	column->type = getBaseType(att->atttypid);
+	column->collation = att->attcollation;
+	column->attnum = att->attnum;
+	get_typlenbyvalalign(column->type, &column->typlen, &column->typbyval,
+						 &column->typalign);
+	column->role = role;
+	column->has_rows = mdb_shape_add(shape, column->type);
+}
+
+/* Put what comes after the columns behind them; returns it all, palloc'd. */
+static MdbDefinition *
+append_row_types(MdbDefinition *definition, const MdbShape *shape)
+{
+	MdbDefinition *whole;
+
+	definition->nrow_types = shape->nrow_types;
+	definition->row_types_size = shape->bytes.len;
+	whole = palloc0(mdb_definition_size(definition));
+	memcpy(whole, definition, mdb_definition_fixed(definition->ncolumns));
+	memcpy(mdb_definition_row_types(whole), shape->bytes.data,
+		   shape->bytes.len);
+	for (int i = 0; i < whole->ncolumns; i++)
+		mdb_definition_altered(whole)[i] =
+			mdb_shape_altered(whole->relid, whole->columns[i].attnum);
+	return whole;
+}
+
+/*
+ * The definition of entries of a layout that was checked, and what tells
+ * whether its row types are still current; palloc'd.  ERROR if it is too
+ * large.
+ */
 MdbDefinition *
-mdb_layout_define(Relation rel, const MdbLayout *layout)
+mdb_layout_define(Relation rel, const MdbLayout *layout, uint64 **identifiers)
 {
 	const MdbTableLabel *label = &layout->label;
 	int			n = mdb_layout_ncolumns(label);
-	MdbDefinition *definition = palloc0(mdb_definition_size(n));
+	MdbDefinition *definition = palloc0(mdb_definition_fixed(n));
+	MdbShape	shape;
 
 	definition->relid = RelationGetRelid(rel);
 	definition->mode = label->mode;
@@ -231,24 +267,15 @@ mdb_layout_define(Relation rel, const MdbLayout *layout)
 	definition->batch_size = label->batch_size;
 	definition->flush_interval = label->flush_interval;
 	strlcpy(definition->channel, label->channel, NAMEDATALEN);
+	mdb_shape_begin(&shape, rel);
 	for (int i = 0; i < n; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel),
-											  layout->columns[i].attnum - 1);
-		MdbColumn  *column = &definition->columns[i];
-
-		column->type = getBaseType(att->atttypid);
-		column->collation = att->attcollation;
-		column->attnum = att->attnum;
-		get_typlenbyvalalign(column->type, &column->typlen, &column->typbyval,
-							 &column->typalign);
-		column->role = layout->columns[i].role;
-		mdb_definition_altered(definition)[i] =
-			mdb_shape_altered(definition->relid, att->attnum);
-		column->shape = mdb_shape_of_type(column->type);
-	}
+		define_column(&definition->columns[i],
+					  TupleDescAttr(RelationGetDescr(rel),
+									layout->columns[i].attnum - 1),
+					  layout->columns[i].role, &shape);
 	if (label->channel[0] != '\0')
 		definition->notify = layout->notify;
 	definition->has_merge = mdb_layout_merges(layout);
-	return definition;
+	*identifiers = shape.identifiers;
+	return append_row_types(definition, &shape);
 }

@@ -5,7 +5,9 @@
  * Model: rows are made of a snapshot of the batch, in flush order.  What is
  * pending may be of an older definition: columns are matched by number.
  *
- * Locking: see snapshot.c.
+ * Locking: see snapshot.c.  Where values hold values of row types, the target
+ * is locked to the end of the transaction: it keeps these types as they are
+ * while the rows are read.
  *
  * Limits: a value that waits for a column that was retyped since is NULL, and
  * so is a sum that will not fit its column.
@@ -16,6 +18,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
@@ -35,10 +38,10 @@
 PG_FUNCTION_INFO_V1(mdbatch_pending);
 PG_FUNCTION_INFO_V1(mdbatch_pending_rows);
 
-/* Makes a row of an entry's values; NULL values if it is none of theirs. */
+/* Makes a row of an entry's values; same: see find_same_types(). */
 typedef void (*PutRow) (ReturnSetInfo *rsinfo, const MdbDefinition *definition,
-						const Datum *values, const bool *isnull,
-						bool in_flight);
+						const bool *same, const Datum *values,
+						const bool *isnull, bool in_flight);
 
 static void
 check_right_to_see(Oid relid, const MdbDefinition *definition)
@@ -57,6 +60,26 @@ check_right_to_see(Oid relid, const MdbDefinition *definition)
 						   GetUserNameFromId(GetUserId(), false))));
 }
 
+/*
+ * Which columns still have the type that the values were made for?  palloc'd.
+ */
+static bool *
+find_same_types(Oid relid, const MdbDefinition *definition)
+{
+	bool	   *same = palloc(definition->ncolumns * sizeof(bool));
+
+	if (definition->nrow_types > 0)
+		LockRelationOid(relid, AccessShareLock);
+	for (int i = 0; i < definition->ncolumns; i++)
+	{
+		Oid			type = get_atttype(relid, definition->columns[i].attnum);
+
+		same[i] = OidIsValid(type) &&
+			mdb_plan_is_same_type(definition, i, getBaseType(type));
+	}
+	return same;
+}
+
 /* Put a row for each pending entry of a target whose batch is held. */
 static void
 put_entries(ReturnSetInfo *rsinfo, Oid relid, int number, PutRow put)
@@ -66,6 +89,7 @@ put_entries(ReturnSetInfo *rsinfo, Oid relid, int number, PutRow put)
 	MdbRef		definition_ref = MDB_NO_REF;
 	Datum	   *values = NULL;
 	bool	   *isnull = NULL;
+	bool	   *same = NULL;
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext,
 											  "mdbatch pending row",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -82,12 +106,13 @@ put_entries(ReturnSetInfo *rsinfo, Oid relid, int number, PutRow put)
 			check_right_to_see(relid, definition);
 			values = palloc(definition->ncolumns * sizeof(Datum));
 			isnull = palloc(definition->ncolumns * sizeof(bool));
+			same = find_same_types(relid, definition);
 		}
 		Assert(definition != NULL);
 		old = MemoryContextSwitchTo(row);
 		(void) mdb_entry_decode(entry->contents, entry->version, definition,
 								false, values, isnull);
-		put(rsinfo, definition, values, isnull, entry->in_flight);
+		put(rsinfo, definition, same, values, isnull, entry->in_flight);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(row);
 	}
@@ -96,7 +121,8 @@ put_entries(ReturnSetInfo *rsinfo, Oid relid, int number, PutRow put)
 
 static void
 put_metadata(ReturnSetInfo *rsinfo, const MdbDefinition *definition,
-			 const Datum *values, const bool *isnull, bool in_flight)
+			 const bool *same, const Datum *values, const bool *isnull,
+			 bool in_flight)
 {
 	static const int order[] = {MDB_METADATA_AGENT, MDB_METADATA_KEY,
 	MDB_METADATA_VALUE, MDB_METADATA_ERROR, MDB_METADATA_TIME};
@@ -137,7 +163,8 @@ mdbatch_pending(PG_FUNCTION_ARGS)
 
 static void
 put_target_row(ReturnSetInfo *rsinfo, const MdbDefinition *definition,
-			   const Datum *values, const bool *isnull, bool in_flight)
+			   const bool *same, const Datum *values, const bool *isnull,
+			   bool in_flight)
 {
 	TupleDesc	desc = rsinfo->setDesc;
 	Datum	   *row = palloc0(desc->natts * sizeof(Datum));
@@ -149,11 +176,13 @@ put_target_row(ReturnSetInfo *rsinfo, const MdbDefinition *definition,
 		int			at = definition->columns[i].attnum - 1;
 		Form_pg_attribute att;
 
-		if (isnull[i] || at >= desc->natts)
+		if (isnull[i] || !same[i] || at >= desc->natts)
 			continue;
+
+		/* The rows are described as they were before the table was locked. */
 		att = TupleDescAttr(desc, at);
 		if (att->attisdropped ||
-			!mdb_plan_is_same_type(definition, i, getBaseType(att->atttypid)))
+			getBaseType(att->atttypid) != definition->columns[i].type)
 			continue;
 		row[at] = values[i];
 		nulls[at] = false;

@@ -60,13 +60,8 @@ refuse(MdbPlan *plan, int sqlstate, const char *message)
 bool
 mdb_plan_is_same_type(const MdbDefinition *definition, int i, Oid type)
 {
-	const MdbColumn *column = &definition->columns[i];
-
-	return column->type == type &&
-		(column->shape == 0 ||
-		 mdb_definition_altered(definition)[i] ==
-		 mdb_shape_altered(definition->relid, column->attnum) ||
-		 column->shape == mdb_shape_of_type(type));
+	return definition->columns[i].type == type &&
+		mdb_shape_fits(definition, i, false);
 }
 
 /* Can values of the entries still be assigned, and merged, to the column? */
@@ -75,12 +70,28 @@ is_assignable(const MdbDefinition *definition, int i, Oid type)
 {
 	const MdbColumn *column = &definition->columns[i];
 
-	if (column->type == type || column->shape != 0)
+	if (column->type == type || column->has_rows)
 		return mdb_plan_is_same_type(definition, i, type);
 	if (column->role > MDB_LAST && !mdb_slot_can_merge(column->role, type))
 		return false;
 	return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(column->type)) &&
 		can_coerce_type(1, &column->type, &type, COERCION_ASSIGNMENT);
+}
+
+/*
+ * A column cannot take the entries' values.  Can they be shown, at least?  A
+ * row type that the column has no more can be altered at any time, so it is
+ * locked.
+ */
+static void
+refuse_column(MdbPlan *plan, int i)
+{
+	refuse(plan, ERRCODE_DATATYPE_MISMATCH,
+		   psprintf("column \"%s\" has another type than in the entry, whose value cannot be assigned",
+					get_attname(plan->definition->relid,
+								plan->definition->columns[i].attnum, false)));
+	if (!mdb_shape_fits(plan->definition, i, true))
+		plan->is_readable = false;
 }
 
 static void
@@ -102,10 +113,7 @@ plan_column(MdbPlan *plan, int i)
 		return;
 	}
 	if (!is_assignable(plan->definition, i, planned->type))
-		refuse(plan, ERRCODE_DATATYPE_MISMATCH,
-			   psprintf("column \"%s\" has another type than in the entry, whose value cannot be assigned",
-						get_attname(plan->definition->relid, column->attnum,
-									false)));
+		refuse_column(plan, i);
 	if (column->role == MDB_VERSION)
 		plan->has_version = true;
 	else if (column->role > MDB_LAST)
@@ -123,7 +131,7 @@ mdb_plan_make(const MdbDefinition *definition)
 	Oid			collation;
 
 	plan->definition = definition;
-	plan->has_key = true;
+	plan->has_key = plan->is_readable = true;
 	plan->target =
 		quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 								   get_rel_name(relid));

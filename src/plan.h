@@ -20,6 +20,7 @@ typedef struct MdbPlan
 	const char *target;			/* qualified and quoted */
 	const char *notify;			/* quoted; NULL: nothing is announced */
 	bool		has_key;		/* all of it */
+	bool		is_readable;	/* all values are what their types say */
 	bool		has_version;
 	bool		has_merge;
 	int			sqlstate;		/* why no entry can be written; 0: they can */

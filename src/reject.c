@@ -5,8 +5,9 @@
  * Model: entries become JSON objects by to_jsonb, which can run casts of the
  * target's owner, so it does that as that owner, restricted (R18); only the
  * finished values are stored, with the rights of the owner of
- * mdbatch_rejected.  An entry that cannot be shown as JSON is kept as its
- * bytes, in hexadecimal.  One row per target and key: the newest.
+ * mdbatch_rejected.  An entry that cannot be shown as JSON, or must not be as
+ * one of its types is another one now, is kept as its bytes, in hexadecimal.
+ * One row per target and key: the newest.
  *
  * Locking: what the statements take.
  *
@@ -145,6 +146,27 @@ check_render_error(ErrorData *error)
 	FreeErrorData(error);
 }
 
+/* Show the keys of entries, if that can be done, and the rest as bytes. */
+static void
+render_keys(Rendering *rendering, int first, int count)
+{
+	ErrorData  *error;
+
+	rendering->first = first;
+	rendering->count = count;
+	rendering->keys_only = true;
+	error = mdb_isolate_try(render_some, rendering, rendering->context);
+	rendering->keys_only = false;
+	if (error != NULL)
+		check_render_error(error);
+	if (error != NULL && count > 1)
+		for (int i = first; i < first + count; i++)
+			render_keys(rendering, i, 1);
+	else
+		for (int i = first; i < first + count; i++)
+			render_bytes(rendering, i, error != NULL);
+}
+
 static void
 render(Rendering *rendering, int first, int count)
 {
@@ -157,14 +179,7 @@ render(Rendering *rendering, int first, int count)
 		return;
 	check_render_error(error);
 	if (count == 1)
-	{
-		rendering->keys_only = true;
-		error = mdb_isolate_try(render_some, rendering, rendering->context);
-		rendering->keys_only = false;
-		if (error != NULL)
-			check_render_error(error);
-		render_bytes(rendering, first, error != NULL);
-	}
+		render_keys(rendering, first, 1);
 	else
 		for (int i = first; i < first + count; i++)
 			render(rendering, i, 1);
@@ -177,11 +192,13 @@ render_all(Rendering *rendering, int count)
 	MdbAsOwner	before;
 
 	mdb_as_owner_enter(&before, rendering->owner);
-	if (rendering->plan->has_key)
-		render(rendering, 0, count);
-	else
+	if (!rendering->plan->has_key)
 		for (int i = 0; i < count; i++)
 			render_bytes(rendering, i, true);
+	else if (!rendering->plan->is_readable)
+		render_keys(rendering, 0, count);
+	else
+		render(rendering, 0, count);
 	mdb_as_owner_leave(&before);
 }
 

@@ -45,6 +45,7 @@ mdb_rows_begin(Oid relid, bool named, int expected)
 	rows->row = target->input;
 	rows->columns = target->row;
 	rows->definition = target->definition;
+	rows->identifiers = target->identifiers;
 	rows->nkeys = target->definition->nkeys;
 	rows->version = mdb_definition_version(target->definition);
 	rows->allocated = Max(expected, 1);
@@ -127,17 +128,23 @@ mdb_rows_push(MdbRows *rows, const Datum *values, const bool *isnull)
 	check_domains(rows, to);
 }
 
-/* Is the target still the one that the values were made for? */
+/*
+ * Is the target still the one that the values were made for?  If it was
+ * resolved anew it may look the same as before, and have looked otherwise in
+ * between; for row types that matters, as they are looked up while a value is
+ * made.
+ */
 bool
 mdb_rows_are_current(const MdbRows *rows)
 {
 	const MdbTarget *target = mdb_target_resolve(rows->relid);
+	Size		size = mdb_definition_size(rows->definition);
 
 	return target->resolved == rows->resolved ||
-		(mdb_definition_size(target->definition->ncolumns) ==
-		 mdb_definition_size(rows->definition->ncolumns) &&
-		 memcmp(target->definition, rows->definition,
-				mdb_definition_size(rows->definition->ncolumns)) == 0 &&
+		(mdb_definition_size(target->definition) == size &&
+		 memcmp(target->definition, rows->definition, size) == 0 &&
+		 memcmp(target->identifiers, rows->identifiers,
+				rows->definition->nrow_types * sizeof(uint64)) == 0 &&
 		 equalTupleDescs(target->row, rows->columns));
 }
 

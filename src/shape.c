@@ -1,84 +1,388 @@
 /*
  * shape.c
- *		Is a column still of the shape that entries were made for?
+ *		Are values of row types still laid out as when they were made?
  *
- * Model: a column that is retyped, and perhaps back, has another row in
- * pg_attribute, which the transaction that made it tells apart.  Row types in
- * its type can be altered only while no column uses them, except for adding
- * and dropping attributes, which older values survive; their shape matters
- * only if the column's own row is another one.
+ * Model: a composite value is read by the attributes that its type has when it
+ * is read, and its type can be altered while the value waits in a batch.  So a
+ * definition describes, exactly, every row type whose values can be in values
+ * of its columns: the type of the column itself, of the elements of an array,
+ * of the bounds of a range, behind a domain, or of an attribute of another row
+ * type, at any depth.  Arrays, ranges and domains need no description: what
+ * they are made of never changes.  Each row type is described once.
  *
- * Locking: the caller has the table locked.
+ * Values fit the type of today if the attributes that they were made with are
+ * the first ones that it has now: each is the same, or was dropped since.
+ * Dropped attributes stay in pg_attribute, and attributes that were added at
+ * the end are null in older values.  As long as a column has the type,
+ * PostgreSQL allows no other changes.
  *
- * Limits: a shape is a hash.
+ * The latest minor releases keep a version of each attribute, among its
+ * options, and refuse to read a value if an attribute was given another one
+ * since, even if it is of the old type again.  So the version is part of the
+ * description.  It is read from the catalog, and not by the functions that
+ * these releases have for it, as one library serves all minor releases.
+ *
+ * Locking: the caller has the table locked.  A row type in a column that it
+ * has now can then be altered only in ways that older values survive; any
+ * other one is safe to read only if it is locked, too.
+ *
+ * Limits: the description of a target's row types is at most
+ * MDB_MAX_ROW_TYPES bytes.  A description is made without locks on the types:
+ * mdb_shape_is_current tells whether it is still true.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
-#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "shape.h"
 
-/* The transaction that made a column what it is now. */
-TransactionId
+/* Where servers keep the version of an attribute. */
+#define ATTRIBUTE_VERSION	"pg_attver="
+
+#define IDENTIFIERS		16		/* allocated at a time */
+
+/* The catalog row that made a column what it is now. */
+MdbAltered
 mdb_shape_altered(Oid relid, AttrNumber attnum)
 {
 	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),
 										Int16GetDatum(attnum));
-	TransactionId xid = InvalidTransactionId;
+	MdbAltered	altered = {0};
 
 	if (HeapTupleIsValid(tuple))
 	{
-		xid = HeapTupleHeaderGetRawXmin(tuple->t_data);
+		altered.xid = HeapTupleHeaderGetRawXmin(tuple->t_data);
+		altered.tid = tuple->t_self;
 		ReleaseSysCache(tuple);
 	}
-	return xid;
+	return altered;
 }
 
-static uint32
-shape_of_row(Oid type)
+/* The row type whose values are in values of a type; InvalidOid: none. */
+static Oid
+row_type_in(Oid type)
 {
-	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
-	uint32		shape = hash_uint32(type);
-
-	for (int i = 0; i < desc->natts; i++)
+	for (;;)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Oid			element;
 
-		shape = hash_combine(shape, att->attisdropped ? 0 :
-							 hash_uint32(att->atttypid));
-		if (!att->attisdropped)
-			shape = hash_combine(shape, mdb_shape_of_type(att->atttypid));
+		type = getBaseType(type);
+		element = get_element_type(type);
+		if (OidIsValid(element))
+		{
+			type = element;
+			continue;
+		}
+		switch (get_typtype(type))
+		{
+			case TYPTYPE_COMPOSITE:
+				return type;
+			case TYPTYPE_RANGE:
+				type = get_range_subtype(type);
+				break;
+			case TYPTYPE_MULTIRANGE:
+				type = get_multirange_range(type);
+				break;
+			default:
+				return InvalidOid;
+		}
 	}
-	ReleaseTupleDesc(desc);
-	return shape | 1;			/* never "none" */
 }
 
-/* The shape of the row types that values of a type hold; 0: there are none. */
-uint32
-mdb_shape_of_type(Oid type)
+/* Do values of a type hold values of row types? */
+bool
+mdb_shape_has_rows(Oid type)
 {
-	Oid			base = getBaseType(type);
-	Oid			element = get_element_type(base);
+	return OidIsValid(row_type_in(type));
+}
 
-	check_stack_depth();
-	if (OidIsValid(element))
-		return mdb_shape_of_type(element);
-	switch (get_typtype(base))
+/* The version that the server gave an attribute; 0: none. */
+static uint64
+attribute_version(HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		options = SysCacheGetAttr(ATTNUM, tuple,
+										  Anum_pg_attribute_attoptions,
+										  &isnull);
+	Datum	   *values;
+	int			n;
+	uint64		version = 0;
+
+	if (isnull)
+		return 0;
+	deconstruct_array(DatumGetArrayTypeP(options), TEXTOID, -1, false,
+					  TYPALIGN_INT, &values, NULL, &n);
+	for (int i = 0; i < n; i++)
 	{
-		case TYPTYPE_COMPOSITE:
-			return shape_of_row(base);
-		case TYPTYPE_RANGE:
-			return mdb_shape_of_type(get_range_subtype(base));
-		case TYPTYPE_MULTIRANGE:
-			return mdb_shape_of_type(get_multirange_range(base));
-		default:
-			return 0;
+		char	   *option = TextDatumGetCString(values[i]);
+
+		if (strncmp(option, ATTRIBUTE_VERSION, strlen(ATTRIBUTE_VERSION)) == 0)
+			version = strtou64(option + strlen(ATTRIBUTE_VERSION), NULL, 10);
+		pfree(option);
 	}
+	pfree(values);
+	return version;
+}
+
+static void
+describe_attribute(Oid relid, AttrNumber attnum, MdbRowAttribute *attribute)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),
+										Int16GetDatum(attnum));
+	Form_pg_attribute att;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for attribute %d of relation %u",
+			 attnum, relid);
+	att = (Form_pg_attribute) GETSTRUCT(tuple);
+	memset(attribute, 0, sizeof(*attribute));
+	if (!att->attisdropped)
+	{
+		attribute->type = att->atttypid;
+		attribute->collation = att->attcollation;
+		attribute->typmod = att->atttypmod;
+	}
+	attribute->typlen = att->attlen;
+	attribute->typbyval = att->attbyval;
+	attribute->typalign = att->attalign;
+	attribute->version = attribute_version(tuple);
+	ReleaseSysCache(tuple);
+}
+
+/* How many attributes a row type has, and what changes when it is altered. */
+static int
+count_attributes(Oid type, uint64 *identifier)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_TUPDESC);
+
+	if (entry->tupDesc == NULL)
+		elog(ERROR, "type %u is no row type", type);
+	if (identifier != NULL)
+		*identifier = entry->tupDesc_identifier;
+	return entry->tupDesc->natts;
+}
+
+static const MdbRowType *
+next_row_type(const MdbRowType *row)
+{
+	return (const MdbRowType *) ((const char *) row +
+								 mdb_row_type_size(row->nattributes));
+}
+
+/* Begin a description of the row types of a table's columns. */
+void
+mdb_shape_begin(MdbShape *shape, Relation rel)
+{
+	memset(shape, 0, sizeof(*shape));
+	shape->rel = rel;
+	initStringInfo(&shape->bytes);
+	shape->identifiers = palloc(IDENTIFIERS * sizeof(uint64));
+}
+
+/* Describe a row type, but not the ones in it, unless that is done. */
+static void
+describe_row_type(MdbShape *shape, Oid type)
+{
+	Oid			relid = get_typ_typrelid(type);
+	const MdbRowType *known = (const MdbRowType *) shape->bytes.data;
+	MdbRowType *row;
+	uint64		identifier;
+	int			n;
+
+	for (int i = 0; i < shape->nrow_types; i++, known = next_row_type(known))
+		if (known->type == type)
+			return;
+
+	/* Before the attributes, so that a change meanwhile is noticed. */
+	n = count_attributes(type, &identifier);
+	if (shape->bytes.len + mdb_row_type_size(n) > MDB_MAX_ROW_TYPES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("row types in the columns of table \"%s\" are too large",
+						RelationGetRelationName(shape->rel)),
+				 errdetail("Their description takes more than %d bytes.",
+						   MDB_MAX_ROW_TYPES),
+				 errhint("Leave columns of such types out of the entries.")));
+	row = palloc(mdb_row_type_size(n));
+	row->type = type;
+	row->nattributes = n;
+	for (int i = 0; i < n; i++)
+		describe_attribute(relid, i + 1, &row->attributes[i]);
+	appendBinaryStringInfo(&shape->bytes, (const char *) row,
+						   mdb_row_type_size(n));
+	pfree(row);
+
+	if (shape->nrow_types > 0 && shape->nrow_types % IDENTIFIERS == 0)
+		shape->identifiers = repalloc(shape->identifiers,
+									  (shape->nrow_types + IDENTIFIERS) *
+									  sizeof(uint64));
+	shape->identifiers[shape->nrow_types++] = identifier;
+}
+
+/* Describe the row types in a type; false if there are none.  Can ERROR. */
+bool
+mdb_shape_add(MdbShape *shape, Oid type)
+{
+	int			at = shape->bytes.len;
+	Oid			outer = row_type_in(type);
+
+	if (!OidIsValid(outer))
+		return false;
+	describe_row_type(shape, outer);
+
+	/* Those that were just added bring the ones in them. */
+	while (at < shape->bytes.len)
+	{
+		int			n = ((MdbRowType *) (shape->bytes.data + at))->nattributes;
+
+		for (int i = 0; i < n; i++)
+		{
+			const MdbRowType *row = (MdbRowType *) (shape->bytes.data + at);
+			Oid			inner = row->attributes[i].type;
+
+			if (OidIsValid(inner))
+				inner = row_type_in(inner);
+			if (OidIsValid(inner))
+				describe_row_type(shape, inner);
+		}
+		at += mdb_row_type_size(n);
+	}
+	return true;
+}
+
+/*
+ * Has no row type of a definition been altered since it was described?  Only
+ * this can be relied on while values are made, without a lock: the description
+ * could be the same as before, but another one in between.
+ */
+bool
+mdb_shape_is_current(const MdbDefinition *definition,
+					 const uint64 *identifiers)
+{
+	const MdbRowType *row = mdb_definition_row_types(definition);
+
+	/*
+	 * A type comes before the ones in it.  So a type that was dropped is not
+	 * looked up: something before it was altered.
+	 */
+	for (int i = 0; i < definition->nrow_types; i++, row = next_row_type(row))
+	{
+		uint64		identifier;
+
+		(void) count_attributes(row->type, &identifier);
+		if (identifier != identifiers[i])
+			return false;
+	}
+	return true;
+}
+
+/* Keep a row type from being altered; false if it was dropped. */
+static bool
+lock_row_type(Oid type)
+{
+	Oid			relid = get_typ_typrelid(type);
+
+	if (!OidIsValid(relid))
+		return false;
+	LockRelationOid(relid, AccessShareLock);
+	return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type));
+}
+
+/* Is an attribute of now what it was then, or was it dropped since? */
+static bool
+attribute_fits(const MdbRowAttribute *then, const MdbRowAttribute *now)
+{
+	if (!OidIsValid(now->type))
+		return then->typlen == now->typlen &&
+			then->typbyval == now->typbyval &&
+			then->typalign == now->typalign && then->version == now->version;
+	return memcmp(then, now, sizeof(*then)) == 0;
+}
+
+/* Row types of a definition that are compared with those of now. */
+typedef struct Comparison
+{
+	const MdbDefinition *definition;
+	bool		lock;
+	bool	   *done;
+	const MdbRowType **todo;	/* each of them at most once */
+	int			ntodo;
+} Comparison;
+
+/* Compare one more, if values of a type hold any; false if it is not known. */
+static bool
+compare_later(Comparison *comparison, Oid type)
+{
+	const MdbRowType *row = mdb_definition_row_types(comparison->definition);
+	Oid			wanted = row_type_in(type);
+
+	if (!OidIsValid(wanted))
+		return true;
+	for (int i = 0; i < comparison->definition->nrow_types;
+		 i++, row = next_row_type(row))
+		if (row->type == wanted)
+		{
+			if (!comparison->done[i])
+				comparison->todo[comparison->ntodo++] = row;
+			comparison->done[i] = true;
+			return true;
+		}
+	return false;
+}
+
+static bool
+row_type_fits(Comparison *comparison, const MdbRowType *row)
+{
+	Oid			relid = get_typ_typrelid(row->type);
+
+	if ((comparison->lock && !lock_row_type(row->type)) ||
+		row->nattributes > count_attributes(row->type, NULL))
+		return false;
+	for (uint32 i = 0; i < row->nattributes; i++)
+	{
+		MdbRowAttribute now;
+
+		describe_attribute(relid, i + 1, &now);
+		if (!attribute_fits(&row->attributes[i], &now) ||
+			(OidIsValid(now.type) && !compare_later(comparison, now.type)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Can values of a column of the definition be read as values of their type as
+ * it is now?  The type must exist unless it is to be locked, too: then it
+ * stays as it is to the end of the transaction.
+ */
+bool
+mdb_shape_fits(const MdbDefinition *definition, int column, bool lock)
+{
+	Comparison	comparison = {0};
+	Oid			type = definition->columns[column].type;
+	bool		fits;
+
+	if (!definition->columns[column].has_rows)
+		return true;
+	if (lock && !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type)))
+		return false;
+	comparison.definition = definition;
+	comparison.lock = lock;
+	comparison.done = palloc0(definition->nrow_types * sizeof(bool));
+	comparison.todo = palloc(definition->nrow_types * sizeof(MdbRowType *));
+	fits = compare_later(&comparison, type);
+	for (int i = 0; fits && i < comparison.ntodo; i++)
+		fits = row_type_fits(&comparison, comparison.todo[i]);
+	pfree(comparison.done);
+	pfree(comparison.todo);
+	return fits;
 }

@@ -1,13 +1,31 @@
 /*
  * shape.h
- *		Is a column still of the shape that entries were made for?
+ *		Are values of row types still laid out as when they were made?
  */
 #ifndef MDB_SHAPE_H
 #define MDB_SHAPE_H
 
-#include "access/attnum.h"
+#include "lib/stringinfo.h"
+#include "utils/rel.h"
 
-extern TransactionId mdb_shape_altered(Oid relid, AttrNumber attnum);
-extern uint32 mdb_shape_of_type(Oid type);
+#include "definition.h"
+
+/* A description of row types while it is made. */
+typedef struct MdbShape
+{
+	Relation	rel;			/* whose columns they are in */
+	StringInfoData bytes;		/* MdbRowType, one after the other */
+	int			nrow_types;
+	uint64	   *identifiers;	/* of each, see mdb_shape_is_current */
+} MdbShape;
+
+extern MdbAltered mdb_shape_altered(Oid relid, AttrNumber attnum);
+extern bool mdb_shape_has_rows(Oid type);
+extern void mdb_shape_begin(MdbShape *shape, Relation rel);
+extern bool mdb_shape_add(MdbShape *shape, Oid type);
+extern bool mdb_shape_is_current(const MdbDefinition *definition,
+								 const uint64 *identifiers);
+extern bool mdb_shape_fits(const MdbDefinition *definition, int column,
+						   bool lock);
 
 #endif							/* MDB_SHAPE_H */

@@ -5,6 +5,8 @@
  * Model: a cache by table, emptied by relcache invalidations (labels send
  * them, too), and of rights by those of roles and schemas.  Every add accepts
  * invalidations first, so a change is seen by the next call after its commit.
+ * An altered row type sends none for the tables that have columns of it, so
+ * those types are looked at themselves (shape.c).
  *
  * Locking: ACCESS SHARE on the table while it is resolved, none at an add
  * that finds it in the cache: adds go on while a flush, or an ALTER TABLE,
@@ -40,6 +42,7 @@
 #include "labels.h"
 #include "note.h"
 #include "rights.h"
+#include "shape.h"
 #include "target.h"
 
 /*
@@ -253,13 +256,14 @@ resolve(MdbTarget *target, Relation rel)
 {
 	MdbLayout  *layout = mdb_layout_read(rel);
 	MdbDefinition *definition;
+	uint64	   *identifiers;
 	MemoryContext old;
 	const char *name;
 
 	if (layout == NULL)
 		return false;
 	check_fitness(rel, layout);
-	definition = mdb_layout_define(rel, layout);
+	definition = mdb_layout_define(rel, layout, &identifiers);
 
 	/* Somebody further up may still be using what was resolved before. */
 	if (target->context != NULL)
@@ -269,9 +273,11 @@ resolve(MdbTarget *target, Relation rel)
 											"mdbatch target",
 											ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(target->context);
-	target->definition = palloc(mdb_definition_size(definition->ncolumns));
-	memcpy(target->definition, definition,
-		   mdb_definition_size(definition->ncolumns));
+	target->definition = palloc(mdb_definition_size(definition));
+	memcpy(target->definition, definition, mdb_definition_size(definition));
+	target->identifiers = palloc(definition->nrow_types * sizeof(uint64));
+	memcpy(target->identifiers, identifiers,
+		   definition->nrow_types * sizeof(uint64));
 	target->row = describe_row(rel, definition);
 	target->input = describe_input(target->row, definition);
 	MemoryContextSwitchTo(old);
@@ -297,6 +303,9 @@ find_target(Oid relid, bool missing_ok)
 
 	AcceptInvalidationMessages();
 	target = cached(relid);
+	if (target->valid &&
+		!mdb_shape_is_current(target->definition, target->identifiers))
+		target->valid = false;
 	for (int round = 1; !target->valid; round++)
 	{
 		uint64		messages = SharedInvalidMessageCounter;

@@ -19,6 +19,7 @@ typedef struct MdbTarget
 	bool		changed;		/* since it was begun to be resolved */
 	MemoryContext context;		/* of what follows */
 	MdbDefinition *definition;
+	uint64	   *identifiers;	/* of its row types; see shape.c */
 	TupleDesc	row;			/* its columns as the table has them */
 	TupleDesc	input;			/* as values are made for them: keys and
 								 * version without their domains, which may
