@@ -9,6 +9,8 @@
 #include "pool.c"
 #include "entry.c"
 #include "slot.c"
+#include "sound.c"
+#include "save_check.c"
 #include "save.c"
 
 #include <fcntl.h>
@@ -69,7 +71,7 @@ MdbRef
 mdb_define(int number, const MdbDefinition *definition, const char *target)
 {
 	MdbBatch   *batch = &batches[number];
-	uint32		nbytes = mdb_definition_size(definition->ncolumns);
+	uint32		nbytes = mdb_definition_size(definition);
 	MdbRef		ref = mdb_pool_alloc(&batch->account, nbytes);
 	MdbDefinitionHead *head;
 	MdbCursor	cursor;
@@ -291,16 +293,19 @@ random_state(Input *input)
 		batches[i].gone = take_below(input, 8) == 7;
 		batches[i].detached = take_below(input, 2) == 1;
 		batches[i].own_batch_size = take_below(input, 3);
-		batches[i].own_interval = take_number(input, 8);
+		batches[i].own_interval = take_number(input, 8) & PG_INT64_MAX;
 		for (int k = 0; k < ndefinitions; k++)
 		{
 			char		target[sizeof(batches[i].target)];
+			MdbDefinition *definition;
 			MdbRef		ref;
 			int			nentries = take_below(input, 12);
 
 			memset(target, 'a' + k, sizeof(target));
 			target[take_below(input, sizeof(target))] = '\0';
-			ref = mdb_define(i, random_definition(input), target);
+			definition = random_definition(input);
+			definition->relid = batches[i].relid;
+			ref = mdb_define(i, definition, target);
 			if (ref == MDB_NO_REF)
 				continue;
 			for (; nentries > 0; nentries--)
@@ -393,6 +398,59 @@ damage(uint32 kind, uint32 where, uint32 what, const StringInfoData *file)
 	expect_set_aside();
 }
 
+/* Decode all entries: nothing may read beyond the bytes of one. */
+static void
+decode_all(void)
+{
+	for (int i = 0; i < mdb_max_batches; i++)
+		for (MdbRef ref = batches[i].oldest; ref != MDB_NO_REF;
+			 ref = mdb_define_head(ref)->newer)
+		{
+			MdbDefinition *definition = mdb_define_read(ref);
+			Datum	   *values = palloc(definition->ncolumns * sizeof(Datum));
+			bool	   *isnull = palloc(definition->ncolumns * sizeof(bool));
+
+			for (MdbRef entry = mdb_define_head(ref)->ready.first;
+				 entry != MDB_NO_REF; entry = mdb_entry(entry)->order_next)
+				(void) mdb_entry_decode(contents_of(entry),
+										mdb_entry(entry)->version, definition,
+										true, values, isnull);
+		}
+}
+
+/*
+ * A mistake with the checksum of a file that has none: all is loaded and can
+ * be decoded, or nothing is.
+ */
+static void
+forge(uint32 where, uint32 what, const StringInfoData *file)
+{
+	StringInfoData forged;
+	SaveHeader	header;
+	uint32		rest = file->len - sizeof(header);
+	pg_crc32c	crc;
+
+	initStringInfo(&forged);
+	appendBinaryStringInfo(&forged, file->data, file->len);
+	forged.data[sizeof(header) + where % rest] ^= 1 + what;
+	memcpy(&header, forged.data, sizeof(header));
+	header.crc = 0;
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, forged.data + sizeof(header), rest);
+	COMP_CRC32C(crc, &header, sizeof(header));
+	FIN_CRC32C(crc);
+	header.crc = crc;
+	memcpy(forged.data, &header, sizeof(header));
+	write_bytes(forged.data, forged.len);
+	reset(64, NBATCHES);
+	if (!try_load())
+		CHECK(strstr(fuzz_message, "do not fit") != NULL);
+	else if (nset_aside == 1)
+		CHECK(!exists() && is_empty());
+	else
+		decode_all();
+}
+
 static void
 round_trip(Input *input)
 {
@@ -429,6 +487,7 @@ round_trip(Input *input)
 		  memcmp(file.data, after.data, file.len) == 0);
 
 	damage(kind, where, what, &file);
+	forge(where, what, &file);
 
 	/* It belongs to this state of the data directory alone. */
 	write_bytes(file.data, file.len);

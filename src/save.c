@@ -13,7 +13,8 @@
  *
  * The file is a header, then each batch: its identity, its definitions, oldest
  * first, and the entries of each in flush order.  Structs are written as they
- * are: the file is read by the same binary, or refused by its format.
+ * are: the file is read by the same binary, or refused by its format.  It is
+ * checked as a whole before anything of it is loaded.
  *
  * Locking: nobody else is there at both ends; locks are taken all the same
  * where functions of lower layers take them.
@@ -40,40 +41,10 @@
 #include "define.h"
 #include "queue.h"
 #include "save.h"
+#include "save_check.h"
 
 #define SAVE_FILE		"mdbatch.pending"
 #define SAVE_TEMPORARY	SAVE_FILE ".tmp"
-#define SAVE_MAGIC		"mdbatch"	/* with its terminating zero, 8 bytes */
-#define SAVE_FORMAT		1
-
-typedef struct SaveHeader
-{
-	char		magic[8];
-	uint32		format;
-	uint32		server_version; /* whose layout the values have */
-	uint64		system_identifier;
-	XLogRecPtr	checkpoint;		/* of the shutdown */
-	uint64		length;			/* bytes after the header */
-	uint32		nbatches;
-	pg_crc32c	crc;			/* of all, this being 0 */
-} SaveHeader;
-
-typedef struct SavedBatch
-{
-	Oid			dboid;
-	Oid			relid;
-	uint32		ndefinitions;
-	int			own_batch_size;
-	int64		own_interval;
-	bool		detached;
-	char		target[sizeof(((MdbBatch *) 0)->target) + 2];
-} SavedBatch;
-
-typedef struct SavedDefinition
-{
-	uint32		nbytes;
-	uint32		nentries;
-} SavedDefinition;
 
 /* A file while it is written or read. */
 typedef struct Stream
@@ -262,7 +233,7 @@ save_at_exit(int code, Datum arg)
 	(void) unlink(SAVE_TEMPORARY);
 }
 
-/* Take bytes that the checksum has been checked of. */
+/* Take bytes that have been checked. */
 static void
 take(Stream *stream, void *bytes, uint32 nbytes)
 {
@@ -406,6 +377,15 @@ load_batch(Stream *stream)
 }
 
 static void
+rewind_to_batches(Stream *stream)
+{
+	if (fseeko(stream->file, sizeof(SaveHeader), SEEK_SET) != 0)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", SAVE_FILE)));
+}
+
+static void
 load(void)
 {
 	Stream		stream = {0};
@@ -428,12 +408,12 @@ load(void)
 		set_aside("foreign", _("It was written by another version."));
 	else if (!belongs(&header))
 		set_aside("foreign", _("It does not belong to this state of the data directory."));
+	else if (rewind_to_batches(&stream),
+			 !mdb_save_check(stream.file, &header))
+		set_aside("damaged", _("It is damaged."));
 	else
 	{
-		if (fseeko(stream.file, sizeof(header), SEEK_SET) != 0)
-			ereport(FATAL,
-					(errcode_for_file_access(),
-					 errmsg("could not read file \"%s\": %m", SAVE_FILE)));
+		rewind_to_batches(&stream);
 		for (uint32 i = 0; i < header.nbatches; i++)
 			count += load_batch(&stream);
 		ereport(LOG,

@@ -176,6 +176,42 @@ foreach my $at (0, 8, 12, 16, 24, 32, 40, 44, 48, 60, 200, 'half', -1)
 		sub { flip($_[0], $at eq 'half' ? length($_[0]) / 2 : $at) });
 	set_aside('damaged', $damaged, "a bit flipped at $at");
 }
+# A right checksum of wrong bytes: the file is checked as a whole before any of
+# it is loaded, the description of the entries included.
+my $relid = sql("SELECT 'counter'::regclass::oid");
+foreach my $wrong (
+	[ 'fewer definitions', 'batch', 8, 'L', 0 ],
+	[ 'more definitions', 'batch', 8, 'L', 2 ],
+	[ 'an endless target', 'batch', 25, 'a*', 'x' x 135 ],
+	[ 'a longer definition', 'saved', 0, 'L', 200 ],
+	[ 'a definition of 4 GB', 'saved', 0, 'L', 0xFFFFFFFF ],
+	[ 'an empty definition', 'saved', 0, 'L', 0 ],
+	[ 'fewer entries', 'saved', 4, 'L', 1 ],
+	[ 'more entries', 'saved', 4, 'L', 3 ],
+	[ 'another table', 'definition', 0, 'L', 1 ],
+	[ 'another mode', 'definition', 4, 'C', 9 ],
+	[ 'no key', 'definition', 8, 'S', 0 ],
+	[ 'more columns', 'definition', 10, 'S', 1600 ],
+	[ 'a row type', 'definition', 14, 'S', 1 ],
+	[ 'bytes of row types', 'definition', 20, 'L', 32 ],
+	[ 'many bytes of row types', 'definition', 20, 'L', 0xFFFFFFF8 ],
+	[ 'a wide key', 'definition', 114, 's', 8 ],
+	[ 'a key of variable length', 'definition', 114, 's', -1 ],
+	[ 'a key of rows', 'definition', 119, 'C', 1 ])
+{
+	my ($case, $where, $at, @value) = @$wrong;
+
+	stop_and_change(
+		sub {
+			# A header, a batch with its relid, a definition with the same.
+			my $definition = index($_[0], pack('L', $relid), 48 + 8);
+			my %start = (batch => 48, saved => $definition - 8,
+				definition => $definition);
+
+			return forge($_[0], $start{$where} + $at, pack(shift @value, @value));
+		});
+	set_aside('damaged', $damaged, $case);
+}
 # Of another version, server, state.
 stop_and_change(sub { forge($_[0], 8, pack 'L', 999) });
 set_aside('foreign', $other_version, 'another format');
