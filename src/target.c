@@ -37,31 +37,14 @@
 #include "batch.h"
 #include "compat.h"
 #include "define.h"
-#include "extension.h"
 #include "fitness.h"
-#include "labels.h"
+#include "marked.h"
 #include "note.h"
 #include "rights.h"
 #include "shape.h"
 #include "target.h"
 
-/*
- * How often something is looked up that changes while it is looked up.  The
- * changes are other sessions', which can go on with them for ever; a call ends.
- */
-#define MAX_ROUNDS	10
-
 static HTAB *targets;
-
-/*
- * Which table is the metadata target; InvalidOid: to be looked up.  A change
- * of that is announced as one of mdbatch_metadata, too.
- */
-static Oid	metadata_relid;
-static Oid	default_relid;
-static bool metadata_changed;	/* since the look-up began */
-static bool metadata_unsure;	/* looked up by this transaction, which may
-								 * have changed it */
 
 static void
 forget_roles(MdbTarget *target)
@@ -85,11 +68,6 @@ relation_changed(Datum arg, Oid relid)
 	HASH_SEQ_STATUS scan;
 	MdbTarget  *target;
 
-	if (!OidIsValid(relid) || relid == metadata_relid || relid == default_relid)
-	{
-		metadata_relid = InvalidOid;
-		metadata_changed = true;
-	}
 	if (OidIsValid(relid))
 	{
 		target = hash_search(targets, &relid, HASH_FIND, NULL);
@@ -102,33 +80,12 @@ relation_changed(Datum arg, Oid relid)
 		forget(target);
 }
 
-/*
- * A transaction or subtransaction is undone.  It can have dropped a table that
- * is marked, which sends no message about mdbatch_metadata.
- */
-static void
-forget_metadata(void)
+/* Resolve a table again; cannot fail. */
+void
+mdb_target_forget(Oid relid)
 {
-	if (metadata_unsure)
-		relation_changed((Datum) 0, default_relid);
-	metadata_unsure = false;
-}
-
-static void
-transaction_ends(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_COMMIT)
-		metadata_unsure = false;
-	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		forget_metadata();
-}
-
-static void
-subtransaction_ends(SubXactEvent event, SubTransactionId mine,
-					SubTransactionId parent, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		forget_metadata();
+	if (targets != NULL)
+		relation_changed((Datum) 0, relid);
 }
 
 /* A role, a membership or the rights on a schema changed. */
@@ -159,8 +116,6 @@ make_cache(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, rights_changed, (Datum) 0);
 	/* who is pg_database_owner */
 	CacheRegisterSyscacheCallback(DATABASEOID, rights_changed, (Datum) 0);
-	RegisterXactCallback(transaction_ends, NULL);
-	RegisterSubXactCallback(subtransaction_ends, NULL);
 }
 
 static MdbTarget *
@@ -322,8 +277,7 @@ find_target(Oid relid, bool missing_ok)
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("relation with OID %u does not exist", relid)));
 
-		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
-			metadata_unsure = true;
+		mdb_marked_used();
 		target->changed = false;
 		attached = resolve(target, rel);
 		target->valid = attached && !target->changed;
@@ -337,7 +291,7 @@ find_target(Oid relid, bool missing_ok)
 		 * Good for this call, if what cleared it was no message, or if the
 		 * messages do not end: what it says was true a moment ago.
 		 */
-		if (messages == SharedInvalidMessageCounter || round == MAX_ROUNDS)
+		if (messages == SharedInvalidMessageCounter || round == MDB_MAX_ROUNDS)
 			break;
 	}
 	return target;
@@ -370,67 +324,6 @@ mdb_target_of_row(Oid type)
 	return relid;
 }
 
-pg_noreturn static void several_marked(List *marked);
-
-/* Of two marks neither is used (R36). */
-static void
-several_marked(List *marked)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("several tables are marked as the metadata target"),
-			 errdetail("Tables %s and %s are.",
-					   mdb_labels_table_name(linitial_oid(marked)),
-					   mdb_labels_table_name(lsecond_oid(marked))),
-			 errhint("Use %s() to point mdbatch_add() at one of them.",
-					 "mdbatch_set_target")));
-}
-
-/*
- * Which table is it now?  Remembered in metadata_relid, unless it may have
- * changed meanwhile.
- */
-static Oid
-look_up_metadata(void)
-{
-	Oid			relid = metadata_relid;
-
-	for (int round = 1; !OidIsValid(metadata_relid) && round <= MAX_ROUNDS;
-		 round++)
-	{
-		uint64		messages = SharedInvalidMessageCounter;
-		List	   *marked;
-
-		CHECK_FOR_INTERRUPTS();
-		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
-			metadata_unsure = true;
-		metadata_changed = false;
-		default_relid = mdb_extension_metadata_table(true);
-		marked = mdb_labels_marked();
-		if (list_length(marked) > 1)
-			several_marked(marked);
-		relid = marked != NIL ? linitial_oid(marked) :
-			mdb_extension_metadata_table(false);
-
-		/* Without mdbatch_metadata nothing announces a change. */
-		if (!OidIsValid(default_relid))
-			break;
-
-		/*
-		 * Set before the messages that came meanwhile are looked at, so that
-		 * one about that table is not missed.
-		 */
-		metadata_relid = relid;
-		AcceptInvalidationMessages();
-		if (messages == SharedInvalidMessageCounter)
-			break;
-		if (metadata_changed ||
-			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-			metadata_relid = InvalidOid;
-	}
-	return relid;
-}
-
 /* The target of mdbatch_add. */
 MdbTarget *
 mdb_target_metadata(void)
@@ -440,20 +333,19 @@ mdb_target_metadata(void)
 	AcceptInvalidationMessages();
 	for (int round = 1;; round++)
 	{
-		Oid			relid = look_up_metadata();
+		Oid			relid = mdb_marked_find();
 		MdbTarget  *target = find_target(relid, true);
 
 		/* It may have become another one while we waited for its table. */
 		if (target != NULL && target->definition->metadata)
 			return target;
-		if (metadata_relid == relid)
-			metadata_relid = InvalidOid;
-		if (round == MAX_ROUNDS)
+		mdb_marked_forget();
+		if (round == MDB_MAX_ROUNDS)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("the metadata target changes all the time"),
 					 errdetail("It was another table each of the %d times that it was looked up.",
-							   MAX_ROUNDS)));
+							   MDB_MAX_ROUNDS)));
 	}
 }
 

@@ -39,7 +39,14 @@ typedef struct MdbTarget
 	MdbRef		definition_ref;
 } MdbTarget;
 
+/*
+ * How often something is looked up that changes while it is looked up.  Other
+ * sessions can go on with such changes for ever, but a call has to end.
+ */
+#define MDB_MAX_ROUNDS		10
+
 extern MdbTarget *mdb_target_metadata(void);
+extern void mdb_target_forget(Oid relid);
 extern MdbTarget *mdb_target_resolve(Oid relid);
 extern Oid	mdb_target_of_row(Oid type);
 extern void mdb_target_check_add(MdbTarget *target);
