@@ -3,6 +3,14 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION mdbatch" to load this file. \quit
 
+-- A warning if the library is not preloaded. Nothing else calls this function.
+CREATE FUNCTION @extschema@.mdbatch_check_preload()
+RETURNS void
+AS 'MODULE_PATHNAME', 'mdbatch_check_preload'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+SELECT @extschema@.mdbatch_check_preload();
+DROP FUNCTION @extschema@.mdbatch_check_preload();
+
 -- The metadata target until another table is marked as such. Rows are updated
 -- in place again and again: room for HOT updates, and early vacuum.
 CREATE TABLE @extschema@.mdbatch_metadata (

@@ -39,6 +39,8 @@ PG_MODULE_MAGIC_EXT(
 
 void		_PG_init(void);
 
+PG_FUNCTION_INFO_V1(mdbatch_check_preload);
+
 static shmem_request_hook_type next_request_hook;
 static shmem_startup_hook_type next_startup_hook;
 
@@ -102,4 +104,21 @@ _PG_init(void)
 	mdb_drop_register();
 	mdb_utility_register();
 	mdb_guard_register();
+}
+
+/*
+ * Warn if the library is not preloaded.  For the install script, which drops
+ * this function again.  Not in _PG_init: a session that has loaded the library
+ * before does not come there once more.
+ */
+Datum
+mdbatch_check_preload(PG_FUNCTION_ARGS)
+{
+	if (!mdb_batch_attached())
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mdbatch is not loaded via \"shared_preload_libraries\""),
+				 errdetail("Until it is, tables cannot be attached, and nothing can be added."),
+				 errhint("Add \"mdbatch\" to \"shared_preload_libraries\" and restart the server.")));
+	PG_RETURN_VOID();
 }

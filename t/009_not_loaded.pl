@@ -47,6 +47,20 @@ is(sql('SELECT target, metadata FROM mdbatch_target'),
 is(sql("INSERT INTO mdbatch_metadata VALUES ('$agent', 'a', 'v'); SELECT count(*) FROM mdbatch_metadata"),
 	'1', 'mdbatch_metadata is a table');
 sql('DROP TABLE t');
+
+# CREATE EXTENSION warns, also in a session that has loaded the library before.
+my (undef, undef, $created) = $node->psql('postgres', <<'SQL');
+LOAD '$libdir/mdbatch';
+\set VERBOSITY verbose
+DROP EXTENSION mdbatch;
+CREATE EXTENSION mdbatch;
+DROP EXTENSION mdbatch;
+CREATE EXTENSION mdbatch;
+SQL
+my @warnings = $created =~ /^.*WARNING:  55000: mdbatch is not loaded via "shared_preload_libraries"\nDETAIL:  .*\nHINT:  \Q$hint\E$/mg;
+is(scalar @warnings, 2, 'each CREATE EXTENSION warns');
+is(sql("SELECT count(*) FROM pg_proc WHERE proname = 'mdbatch_check_preload'"),
+	'0', 'the function that warns is gone');
 sql('DROP EXTENSION mdbatch');
 is(sql("SELECT count(*) FROM pg_class WHERE relname LIKE 'mdbatch%'"),
 	'0', 'DROP EXTENSION works');
@@ -54,7 +68,9 @@ is(sql("SELECT count(*) FROM pg_class WHERE relname LIKE 'mdbatch%'"),
 # A database that was used with the library, on a server without it, and back.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'mdbatch'");
 $node->restart;
-sql("CREATE EXTENSION mdbatch; SELECT mdbatch_add('$agent', '{a}', '{v}')");
+(undef, undef, $created) = $node->psql('postgres',
+	"CREATE EXTENSION mdbatch; SELECT mdbatch_add('$agent', '{a}', '{v}')");
+is($created, '', 'with the library CREATE EXTENSION does not warn');
 is(sql('SELECT mdbatch_flush()'), '1', 'with the library it works');
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
