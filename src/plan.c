@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "name.h"
 #include "plan.h"
 #include "shape.h"
 #include "slot.h"
@@ -132,9 +133,7 @@ mdb_plan_make(const MdbDefinition *definition)
 
 	plan->definition = definition;
 	plan->has_key = plan->is_readable = true;
-	plan->target =
-		quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-								   get_rel_name(relid));
+	plan->target = mdb_name_of_table(relid);
 	if (definition->notify != InvalidAttrNumber)
 		plan->notify = column_name(relid, definition->notify, &type, &collation);
 	for (int i = 0; i < definition->ncolumns; i++)

@@ -28,6 +28,7 @@
 #include "as_owner.h"
 #include "batch.h"
 #include "enqueue.h"
+#include "name.h"
 #include "note.h"
 #include "put.h"
 #include "reject.h"
@@ -40,9 +41,7 @@ static Jsonb *
 take_rejected(Oid relid, int64 room, int64 *count)
 {
 	MemoryContext context = CurrentMemoryContext;
-	const char *target =
-		quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-								   get_rel_name(relid));
+	const char *target = mdb_name_of_table(relid);
 	Oid			types[] = {TEXTOID, INT8OID};
 	Datum		values[] = {CStringGetTextDatum(target), Int64GetDatum(room)};
 	const char *table;

@@ -39,6 +39,7 @@
 #include "define.h"
 #include "fitness.h"
 #include "marked.h"
+#include "name.h"
 #include "note.h"
 #include "rights.h"
 #include "shape.h"
@@ -238,8 +239,7 @@ resolve(MdbTarget *target, Relation rel)
 	MemoryContextSwitchTo(old);
 	target->resolved++;
 	target->owner = rel->rd_rel->relowner;
-	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
+	name = mdb_name_of_table(RelationGetRelid(rel));
 	strlcpy(target->name, name,
 			pg_mbcliplen(name, strlen(name), MDB_TARGET_NAME - 1) + 1);
 	target->epoch = 0;
