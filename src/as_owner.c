@@ -16,6 +16,7 @@
 #include "utils/guc.h"
 
 #include "as_owner.h"
+#include "pin.h"
 
 /* Set something for the rest of the bracket. */
 void
@@ -35,24 +36,6 @@ mdb_as_owner_set_ms(const char *name, int ms)
 	mdb_as_owner_set(name, value);
 }
 
-/* What a target's code sees is the same whoever set what. */
-static void
-fix_settings(void)
-{
-	static const char *const settings[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
-		{"DateStyle", "ISO, YMD"},
-		{"IntervalStyle", "postgres"},
-		{"TimeZone", "UTC"},
-		{"extra_float_digits", "1"},
-		{"bytea_output", "hex"},
-		{"row_security", "on"}
-	};
-
-	for (int i = 0; i < (int) lengthof(settings); i++)
-		mdb_as_owner_set(settings[i][0], settings[i][1]);
-}
-
 /* From here on we are the owner, restricted. */
 void
 mdb_as_owner_enter(MdbAsOwner *before, Oid owner)
@@ -61,7 +44,7 @@ mdb_as_owner_enter(MdbAsOwner *before, Oid owner)
 	SetUserIdAndSecContext(owner,
 						   before->context | SECURITY_RESTRICTED_OPERATION);
 	before->nest_level = NewGUCNestLevel();
-	fix_settings();
+	mdb_pin_code();
 }
 
 /* We are who we were before. */

@@ -149,6 +149,17 @@ mdb_wait_event(const char *name)
 #endif
 }
 
+/*
+ * All settings of this process, and how many these are (an argument from 16
+ * on).  For files that include utils/guc_tables.h.
+ */
+#if PG_VERSION_NUM >= 160000
+#define mdb_guc_variables(count) get_guc_variables(count)
+#else
+#define mdb_guc_variables(count) \
+	(*(count) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /* Memory that will be read soon. */
 #ifdef __GNUC__
 #define mdb_prefetch(address) __builtin_prefetch(address)

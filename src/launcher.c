@@ -29,6 +29,7 @@
 
 #include "compat.h"
 #include "due.h"
+#include "pin.h"
 #include "roster.h"
 #include "save.h"
 #include "worker.h"
@@ -331,6 +332,7 @@ mdb_launcher_main(Datum main_arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
+	mdb_pin_process();
 
 	info.keysize = sizeof(Oid);
 	info.entrysize = sizeof(Database);

@@ -35,6 +35,7 @@
 #include "flush.h"
 #include "note.h"
 #include "flight.h"
+#include "pin.h"
 #include "roster.h"
 #include "wait.h"
 #include "worker.h"
@@ -73,25 +74,6 @@ handle_stop(SIGNAL_ARGS)
 	ShutdownRequestPending = true;
 	SetLatch(MyLatch);
 	errno = save_errno;
-}
-
-/* The session is ours whatever the database or the role has set. */
-static void
-fix_session(void)
-{
-	static const char *const settings[][2] = {
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"},
-		{"default_transaction_deferrable", "off"},
-		{"session_replication_role", "origin"},
-		{"statement_timeout", "0"},
-		{"idle_in_transaction_session_timeout", "0"},
-		{"application_name", "mdbatch worker"}
-	};
-
-	for (int i = 0; i < (int) lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
-						PGC_S_OVERRIDE);
 }
 
 /* The batch of this database that has been due longest; when the next is. */
@@ -312,13 +294,12 @@ mdb_worker_main(Datum main_arg)
 	if (!mdb_roster_enter_worker(DatumGetInt32(main_arg), generation, &dboid))
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid,
-											  BGWORKER_BYPASS_ALLOWCONN);
+	mdb_pin_process();
+	mdb_pin_connect(dboid);
 	pqsignal(SIGTERM, handle_stop);
 	mdb_roster_connected();
 	mdb_wait_in_worker();
 	mdb_flush_init();
-	fix_session();
 	pgstat_report_activity(STATE_IDLE, NULL);
 	CurrentMemoryContext = AllocSetContextCreate(TopMemoryContext,
 												 "mdbatch worker",
