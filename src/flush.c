@@ -45,6 +45,7 @@
 #include "due.h"
 #include "flush.h"
 #include "isolate.h"
+#include "log_filter.h"
 #include "note.h"
 #include "flight.h"
 #include "reject.h"
@@ -473,6 +474,7 @@ mdb_flush_batch(int number, MdbReason reason, int timeout, int lock_timeout)
 	TimestampTz stop = GetCurrentTimestamp() + timeout * INT64CONST(1000);
 	bool		ok;
 
+	mdb_log_filter_begin(mdb_batch(number));
 	set_timeout("lock_timeout", lock_timeout);
 
 	/* The deadlock detector comes first: it may untangle the queue (R13). */
@@ -491,6 +493,7 @@ mdb_flush_batch(int number, MdbReason reason, int timeout, int lock_timeout)
 		mdb_report_refusals(mdb_batch(number), &outcome);
 		mdb_batch_tidy(number);
 	}
+	mdb_log_filter_end();
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return ok;

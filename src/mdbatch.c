@@ -23,6 +23,7 @@
 #include "hash.h"
 #include "label_hook.h"
 #include "locks.h"
+#include "log_filter.h"
 #include "note.h"
 #include "pool.h"
 #include "roster.h"
@@ -100,6 +101,7 @@ _PG_init(void)
 	next_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = attach_shared_memory;
 	mdb_launcher_register();
+	mdb_log_filter_register();
 	mdb_staging_register();
 	mdb_drop_register();
 	mdb_utility_register();

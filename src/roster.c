@@ -31,7 +31,7 @@
 
 typedef struct Place
 {
-	/* Under the lock of the workers. */
+	/* Under the lock of the workers, but see mdb_roster_is_worker. */
 	MdbPlace	place;
 	Latch	   *latch;			/* NULL: no worker to wake */
 
@@ -136,6 +136,19 @@ mdb_roster_pid(Oid dboid)
 		pid = place->place.pid;
 	LWLockRelease(mdb_lock_workers());
 	return pid;
+}
+
+/*
+ * Is that process a worker?  Without the lock, because a process asks that may
+ * hold any: the answer is right for one that does not begin or end just now.
+ */
+bool
+mdb_roster_is_worker(pid_t pid)
+{
+	for (int i = 0; i < roster->nplaces; i++)
+		if (roster->places[i].place.pid == pid)
+			return true;
+	return false;
 }
 
 static void

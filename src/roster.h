@@ -35,6 +35,7 @@ extern void mdb_roster_attach(void);
 extern void mdb_roster_wake(Oid dboid);
 extern VirtualTransactionId mdb_roster_vxid(Oid dboid);
 extern pid_t mdb_roster_pid(Oid dboid);
+extern bool mdb_roster_is_worker(pid_t pid);
 
 extern void mdb_roster_enter_launcher(void);
 extern int	mdb_roster_nplaces(void);

@@ -35,6 +35,7 @@
 #include "flush.h"
 #include "note.h"
 #include "flight.h"
+#include "log_filter.h"
 #include "pin.h"
 #include "roster.h"
 #include "wait.h"
@@ -300,6 +301,7 @@ mdb_worker_main(Datum main_arg)
 	mdb_roster_connected();
 	mdb_wait_in_worker();
 	mdb_flush_init();
+	mdb_log_filter_install();
 	pgstat_report_activity(STATE_IDLE, NULL);
 	CurrentMemoryContext = AllocSetContextCreate(TopMemoryContext,
 												 "mdbatch worker",
