@@ -49,6 +49,7 @@
 #include "note.h"
 #include "flight.h"
 #include "reject.h"
+#include "renew.h"
 #include "report.h"
 #include "roster.h"
 #include "source.h"
@@ -354,6 +355,7 @@ run_transaction(int number, MdbReason reason, int timeout, bool carefully)
 	writing = true;
 	write_flight(plan, owner, carefully);
 	writing = false;
+	mdb_renew_drop_temporary();
 	PopActiveSnapshot();
 	stop_timeouts();
 	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF || reason == MDB_SHUTDOWN)
@@ -437,6 +439,7 @@ flush_once(int number, MdbReason reason, int timeout, bool carefully)
 		running = true;
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		mdb_renew_seeds();
 		run_transaction(number, reason, timeout, carefully);
 		CommitTransactionCommand();
 		running = false;
