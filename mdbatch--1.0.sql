@@ -170,36 +170,70 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'mdbatch_retry'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.mdbatch_retry(regclass) IS
-	'enqueue once more what a table refused, and remove it from mdbatch_rejected';
+	'enqueue again what a table refused, and remove it from mdbatch_rejected; returns how many entries that was';
 REVOKE ALL ON FUNCTION @extschema@.mdbatch_retry(regclass) FROM PUBLIC;
 
--- The target is a name, not a reference, so that a dump can be restored
--- whatever became of the table. Keys can be too long for an index.
+-- A row belongs to the identity of an attachment, which is in the label of its
+-- table, so that a dump can be restored whatever became of the table. Keys can
+-- be too long for an index: their digest is the key. The library writes it as a
+-- heap.
 CREATE TABLE @extschema@.mdbatch_rejected (
 	target text NOT NULL,
 	key jsonb NOT NULL,
 	entry jsonb NOT NULL,
 	sqlstate text NOT NULL,
 	message text NOT NULL,
-	rejected_at timestamptz NOT NULL
-);
-CREATE INDEX mdbatch_rejected_key ON @extschema@.mdbatch_rejected
-	(pg_catalog.jsonb_hash(key), target);
+	rejected_at timestamptz NOT NULL,
+	removed boolean NOT NULL DEFAULT false,
+	bytes jsonb,
+	identity uuid NOT NULL,
+	owner text COLLATE pg_catalog."C" NOT NULL,
+	digest bytea NOT NULL,
+	PRIMARY KEY (identity, owner, digest)
+) USING heap;
+CREATE INDEX mdbatch_rejected_age ON @extschema@.mdbatch_rejected
+	(identity, owner, rejected_at);
 COMMENT ON TABLE @extschema@.mdbatch_rejected IS
-	'entries that a target refused for good: one row per target and key, the newest';
+	'entries that a target refused for good: one row per target and key, merged';
 COMMENT ON COLUMN @extschema@.mdbatch_rejected.target IS
-	'name of the table when it refused the entry';
+	'name of the table when last resolved';
 COMMENT ON COLUMN @extschema@.mdbatch_rejected.key IS
-	'key columns of the entry by name';
+	'key columns of the entry by name, or a string, its bytes, if they cannot be shown';
 COMMENT ON COLUMN @extschema@.mdbatch_rejected.entry IS
-	'columns of the entry by name, or its bytes if it cannot be shown as JSON';
+	'columns of the entry by name: a string is the text of the value, anything else is its text as JSON';
 COMMENT ON COLUMN @extschema@.mdbatch_rejected.sqlstate IS
 	'error that the entry met';
 COMMENT ON COLUMN @extschema@.mdbatch_rejected.message IS
 	'primary message of that error';
 COMMENT ON COLUMN @extschema@.mdbatch_rejected.rejected_at IS
-	'when it was refused';
+	'when it was refused last';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.removed IS
+	'true if the entry is a removal';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.bytes IS
+	'columns of the entry that cannot be shown, in hexadecimal; null if all can be';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.identity IS
+	'identity of the attachment, which is in the label of the table; nil for mdbatch_metadata';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.owner IS
+	'owner of the table when it refused the entry';
+COMMENT ON COLUMN @extschema@.mdbatch_rejected.digest IS
+	'SHA-256 of the text of the key';
+
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.mdbatch_rejected', '');
+
+-- A subscriber keeps what it has refused itself, even if all tables of another
+-- server are replicated to it.
+CREATE FUNCTION @extschema@.mdbatch_not_replicated()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'mdbatch_not_replicated'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.mdbatch_not_replicated() IS
+	'trigger of mdbatch_rejected: ignore the changes that a subscription applies';
+REVOKE ALL ON FUNCTION @extschema@.mdbatch_not_replicated() FROM PUBLIC;
+CREATE TRIGGER mdbatch_not_replicated
+	BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.mdbatch_rejected
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.mdbatch_not_replicated();
+ALTER TABLE @extschema@.mdbatch_rejected
+	ENABLE REPLICA TRIGGER mdbatch_not_replicated;
 
 -- Both front ends
 

@@ -227,5 +227,5 @@ SELECT target, pending FROM books WHERE pending > 0;
 CALL fails($$SELECT mdbatch_flush('books')$$);
 DROP TABLE one, two;
 TRUNCATE mdbatch_metadata;
-SELECT * FROM mdbatch_rejected;
+SELECT key FROM mdbatch_rejected;
 SELECT * FROM books WHERE NOT balanced;

@@ -86,7 +86,7 @@ SELECT notifications - :before AS payloads FROM notified;
 SELECT mdbatch_put('told', '{"id": 2000, "sub": 1, "ver": 8}');
 SELECT mdbatch_flush('told');
 SELECT notifications - :before AS payloads FROM notified;
-SELECT * FROM mdbatch_rejected;
+SELECT key FROM mdbatch_rejected;
 SELECT * FROM books WHERE NOT balanced;
 DROP VIEW notified, utilization;
 DROP TABLE told;

@@ -17,6 +17,7 @@ typedef struct MdbOutcome
 	int			last_rejected;	/* SQLSTATE */
 	char		constraint[NAMEDATALEN];	/* of the last one, if any */
 	MdbRejection *rejections;
+	int64		forgotten;		/* of those before that were too many to keep */
 	int			nstepped;		/* entries that it stepped over, */
 	MdbFailure	step;			/* and why the first of them */
 	int64		notifications;

@@ -6,7 +6,8 @@
  * database's with the extension or the database itself, are remembered and
  * given up when the drop commits; the worker discards what is pending.  A
  * table that is detached keeps its batch until it is empty.  The extension
- * takes the labels of its database along, in the same transaction.
+ * takes the labels of its database along, in the same transaction, and a table
+ * its rows of mdbatch_rejected.
  *
  * DROP DATABASE calls the hook when it has locked the database and before it
  * looks for connections: the worker is stopped and none may start until the
@@ -42,6 +43,7 @@
 #include "labels.h"
 #include "note.h"
 #include "flight.h"
+#include "rejected_drop.h"
 #include "roster.h"
 
 typedef enum Kind
@@ -167,8 +169,12 @@ object_dropped(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (access != OAT_DROP || sub_id != 0)
 		return;
 
-	if (class_id == RelationRelationId && has_batch(object_id))
-		remember(DROP_TABLE, MyDatabaseId, object_id);
+	if (class_id == RelationRelationId)
+	{
+		mdb_rejected_drop(object_id);
+		if (has_batch(object_id))
+			remember(DROP_TABLE, MyDatabaseId, object_id);
+	}
 	else if (class_id == DatabaseRelationId)
 	{
 		remember(DROP_DATABASE, object_id, InvalidOid);

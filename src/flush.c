@@ -251,10 +251,7 @@ write_flight(const MdbPlan *plan, Oid owner, bool carefully)
 		notify(plan->definition->channel, writer.announced);
 	}
 	if (blame != NULL && blame->count > 0)
-	{
-		mdb_reject_store(plan, owner, blame);
-		mdb_reject_count(blame, flight.until, &outcome);
-	}
+		mdb_reject_keep(&flight, plan, owner, blame, end_until, &outcome);
 }
 
 /* The owner of the target, locked for writing; InvalidOid if it is gone. */

@@ -5,6 +5,7 @@
 #ifndef MDB_ISOLATE_H
 #define MDB_ISOLATE_H
 
+#include "datatype/timestamp.h"
 #include "write.h"
 
 /* Entries that the target refuses for good, and why. */

@@ -92,7 +92,7 @@ refuse_column(MdbPlan *plan, int i)
 					get_attname(plan->definition->relid,
 								plan->definition->columns[i].attnum, false)));
 	if (!mdb_shape_fits(plan->definition, i, true))
-		plan->is_readable = false;
+		plan->columns[i].unreadable = true;
 }
 
 static void
@@ -132,7 +132,7 @@ mdb_plan_make(const MdbDefinition *definition)
 	Oid			collation;
 
 	plan->definition = definition;
-	plan->has_key = plan->is_readable = true;
+	plan->has_key = true;
 	plan->target = mdb_name_of_table(relid);
 	if (definition->notify != InvalidAttrNumber)
 		plan->notify = column_name(relid, definition->notify, &type, &collation);

@@ -12,6 +12,8 @@ typedef struct MdbPlanColumn
 	const char *name;			/* quoted; NULL: it was dropped */
 	Oid			type;			/* the base type that it has now */
 	Oid			collation;
+	bool		unreadable;		/* the entries' values are not what their type
+								 * says now */
 } MdbPlanColumn;
 
 typedef struct MdbPlan
@@ -20,7 +22,6 @@ typedef struct MdbPlan
 	const char *target;			/* qualified and quoted */
 	const char *notify;			/* quoted; NULL: nothing is announced */
 	bool		has_key;		/* all of it */
-	bool		is_readable;	/* all values are what their types say */
 	bool		has_version;
 	bool		has_merge;
 	int			sqlstate;		/* why no entry can be written; 0: they can */

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "report.h"
+#include "settings.h"
 
 #define LOG_INTERVAL	(10 * USECS_PER_SEC)
 
@@ -87,6 +88,15 @@ mdb_report_refusals(const MdbBatch *batch, const MdbOutcome *outcome)
 				 errdetail("The last one was refused with SQLSTATE %s.",
 						   unpack_sql_state(outcome->last_rejected)),
 				 errhint("See the table mdbatch_rejected.")));
+	if (outcome->forgotten > 0)
+		ereport(LOG,
+				(errmsg_plural("gave up " INT64_FORMAT " rejected entry of table %s",
+							   "gave up " INT64_FORMAT " rejected entries of table %s",
+							   (unsigned long) outcome->forgotten,
+							   outcome->forgotten, batch->target),
+				 errdetail("The table mdbatch_rejected keeps at most %d entries of a table, the newest.",
+						   mdb_max_rejected),
+				 errhint("Increase \"mdbatch.max_rejected\", or retry or delete rows in time.")));
 }
 
 /* Values were left out of notifications; tells so at most once every 10 s. */

@@ -28,6 +28,7 @@ int			mdb_max_batches;
 int			mdb_on_full;
 int			mdb_flush_timeout;
 int			mdb_lock_timeout;
+int			mdb_max_rejected;
 int			mdb_max_workers;
 int			mdb_idle_timeout;
 
@@ -121,6 +122,13 @@ define_workers(void)
 							&mdb_lock_timeout,
 							1000, 10, 60 * 60 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("mdbatch.max_rejected",
+							"Sets how many rejected entries of one table are kept.",
+							"0 keeps none.",
+							&mdb_max_rejected,
+							100000, 0, INT_MAX,
+							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("mdbatch.max_workers",
 							"Sets the number of workers that flush at a time.",

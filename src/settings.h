@@ -34,6 +34,7 @@ extern int	mdb_max_batches;
 extern int	mdb_on_full;		/* MdbOnFull */
 extern int	mdb_flush_timeout;	/* ms */
 extern int	mdb_lock_timeout;	/* ms */
+extern int	mdb_max_rejected;	/* rows of a table */
 extern int	mdb_max_workers;
 extern int	mdb_idle_timeout;	/* ms */
 

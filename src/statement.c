@@ -307,27 +307,6 @@ mdb_statement_write(const MdbPlan *plan)
 }
 
 /*
- * The query that shows entries as JSON, key and all (or the key twice), in
- * their order; sums are wide.  palloc'd.
- */
-char *
-mdb_statement_render(const MdbPlan *plan, bool keys_only)
-{
-	StringInfoData text;
-
-	initStringInfo(&text);
-
-	/* Whole rows by their stars: a column may have the name of an alias. */
-	appendStringInfoString(&text, "SELECT (SELECT pg_catalog.to_jsonb(k.*) FROM (SELECT ");
-	append_columns(&text, plan, 0, plan->definition->nkeys, "s.");
-	appendStringInfo(&text, ") AS k), %s",
-					 keys_only ? "NULL::pg_catalog.jsonb" :
-					 "pg_catalog.to_jsonb(s.*)");
-	append_source(&text, plan, true);
-	return text.data;
-}
-
-/*
  * The query that finds the rows of entries, as numbers of entries from 1 on;
  * or, locking, those that nobody else has locked.  palloc'd.
  */

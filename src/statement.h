@@ -8,7 +8,6 @@
 #include "plan.h"
 
 extern char *mdb_statement_write(const MdbPlan *plan);
-extern char *mdb_statement_render(const MdbPlan *plan, bool keys_only);
 extern char *mdb_statement_find(const MdbPlan *plan, bool lock);
 
 #endif							/* MDB_STATEMENT_H */

@@ -54,8 +54,8 @@ my $rejected = 'SELECT * FROM "e x".mdbatch_rejected ORDER BY target, key';
 my $metadata = 'SELECT * FROM "e x".mdbatch_metadata ORDER BY 1, 2';
 
 # The extension has a schema of its own; its tables have rows; rows of
-# mdbatch_rejected are of a table that is still there, of one that was renamed
-# and of one that was dropped since.
+# mdbatch_rejected are of a table that is still there, and of one that was
+# renamed since.
 sql('postgres', "CREATE DATABASE source $utf8");
 sql('source', <<"SQL");
 CREATE SCHEMA "e x";
@@ -157,7 +157,7 @@ sql('source', q{DROP TABLE "S p".dropped;
 	ALTER TABLE "S p".renamed RENAME TO renamed_since});
 is(sql('source', q{SELECT string_agg(target, ' ' ORDER BY target)
 		FROM "e x".mdbatch_rejected}),
-	q{"S p"."T'x" "S p".dropped "S p".renamed}, 'there are rejected entries');
+	q{"S p"."T'x" "S p".renamed}, 'there are rejected entries of the tables that are left');
 is(sql('source', q{SELECT count(*) FROM "e x".mdbatch_target}), 7,
 	'and attachments');
 is( sql('source', qq{SELECT target, metadata, key, version, columns, merge, mode,
@@ -214,6 +214,9 @@ sub check_use
 	is($sql->(q{SELECT key ->> 'A a' FROM "e x".mdbatch_rejected
 			WHERE target = '"S p"."T''x"' ORDER BY 1}),
 		agent(2) . "\n" . agent(4), "$db: the rejected ones");
+	is($sql->(q{ALTER TABLE "S p".renamed_since DROP CONSTRAINT dropped_n_check;
+			SELECT "e x".mdbatch_retry('"S p".renamed_since')}), '1', "$db: a retry");
+	is($sql->("$flush; " . q{SELECT n FROM "S p".renamed_since}), "1\n-1", "$db: which is written");
 	my $bad = $sql->(q{SELECT target FROM "e x".mdbatch_stat
 		WHERE datname = current_database() AND added <> coalesced + stale + flushed
 			+ skipped + rejected + discarded + pending});

@@ -80,6 +80,9 @@ SELECT mdbatch_attach('parts');
 CREATE VIEW plain AS SELECT * FROM parts;
 CREATE TRIGGER enqueue INSTEAD OF INSERT ON plain
 	FOR EACH ROW EXECUTE FUNCTION mdbatch_enqueue('parts');
+CREATE TABLE refusing (k int PRIMARY KEY, v int CHECK (v > 0));
+SELECT mdbatch_attach('refusing');
+SELECT mdbatch_put('refusing', '{"k": 1, "v": -1}');
 -- attached, and detached
 CREATE TABLE former (k int PRIMARY KEY);
 SELECT mdbatch_attach('former');
@@ -139,11 +142,11 @@ my @state = (
 	[ 'odd', 'what is attached there', 'SELECT * FROM mdbatch_target ORDER BY target::text' ],
 	[ 'postgres', 'the default metadata', 'SELECT * FROM mdbatch_metadata' ],
 	[ 'postgres', 'the metadata', 'SELECT * FROM meta' ],
-	[ 'postgres', 'what was refused', 'SELECT * FROM mdbatch_rejected' ],
+	[ 'postgres', 'what was refused', 'SELECT * FROM mdbatch_rejected ORDER BY target' ],
 	[ 'postgres', 'rows', q{SELECT * FROM "S p"."T'x" ORDER BY b} ],
 	[ 'postgres', 'the storage settings',
-		q{SELECT reloptions, pg_get_userbyid(relowner), relacl FROM pg_class
-		WHERE relname LIKE 'mdbatch\_%' ORDER BY relname} ],
+		q{SELECT reloptions, pg_get_userbyid(relowner), relacl
+		FROM pg_class WHERE relname LIKE 'mdbatch\_%' ORDER BY relname} ],
 	[ 'postgres', 'the rights', q{SELECT proname, proacl FROM pg_proc
 		WHERE proname LIKE 'mdbatch\_%' ORDER BY 1} ],
 	[ 'second', 'the targets', 'SELECT * FROM ext.mdbatch_target' ],
@@ -158,7 +161,7 @@ sub state_of
 my @before = state_of($old);
 like($before[6], qr/public|S p/, 'something was refused');
 is(scalar(split /\n/, $before[3]), 4, 'four are attached, two of them marked');
-is(scalar(split /\n/, $before[0]), 4, 'there are four targets');
+is(scalar(split /\n/, $before[0]), 5, 'there are five targets');
 $old->stop;
 
 # Without the library it fails, and says why.
@@ -199,10 +202,17 @@ is(sql('SELECT string_agg(v, $$ $$ ORDER BY k) FROM parts'), 'one three two four
 	'... into partitions');
 is(join(' ', notifications($new, 'postgres', $listener, 'C h')), '["1"]',
 	'... and announced');
+is(sql(qq{SELECT mdbatch_put('"S p"."T''x"', '[{"A a": "@{[agent(1)]}", "b": "x",
+	"sum": 41, "max": "2020-01-01", "ver": "2019-01-01", "v": 70}]')}), '1', 'more is refused');
+is(sql(q{SELECT mdbatch_flush(); SELECT entry->>'sum', entry->>'v', target FROM mdbatch_rejected
+	WHERE key->>'b' = 'x'}), qq{1\n42|60|"S p"."T'x"}, '... and merged into what there is');
 is(sql(q{ALTER TABLE "S p"."T'x" DROP CONSTRAINT fifty;
 	SELECT mdbatch_retry('"S p"."T''x"')}), '1', 'what was refused can be tried again');
-is(sql(q{SELECT mdbatch_flush(); SELECT v FROM "S p"."T'x" WHERE b = 'x'}), "1\n60",
+is(sql(q{SELECT mdbatch_flush(); SELECT v, "sum" FROM "S p"."T'x" WHERE b = 'x'}), "1\n60|42",
 	'... and is written');
+is(sql(q{SELECT target FROM mdbatch_rejected}), 'public.refusing', 'others stay');
+is(sql(q{DROP TABLE refusing; SELECT count(*) FROM mdbatch_rejected}), '0',
+	'... and go with their table');
 is($new->safe_psql('second', "SELECT ext.mdbatch_add('@{[agent(3)]}', '{more}', '{v}')"),
 	'1', 'the other database');
 is($new->safe_psql('second', 'SELECT ext.mdbatch_flush()'), '1', '... works, too');

@@ -312,8 +312,8 @@ SQL
 	},
 	{
 		what => 'a column of a table',
-		old => qr/\trejected_at timestamptz NOT NULL\n/,
-		instead => "\trejected_at timestamptz NOT NULL,\n\ttimes integer NOT NULL DEFAULT 1\n",
+		old => qr/\tdigest bytea NOT NULL,\n/,
+		instead => "\tdigest bytea NOT NULL,\n\ttimes integer NOT NULL DEFAULT 1,\n",
 		update => 'ALTER TABLE @extschema@.mdbatch_rejected ADD times integer NOT NULL DEFAULT 1;',
 		found => qr/^-\s+times integer DEFAULT 1 NOT NULL$/m
 	},
