@@ -31,6 +31,7 @@ COMMENT ON COLUMN @extschema@.mdbatch_metadata.error IS
 COMMENT ON COLUMN @extschema@.mdbatch_metadata.collected_at IS
 	'when the value was collected; a newer one wins';
 ALTER TABLE @extschema@.mdbatch_metadata OWNER TO pg_database_owner;
+REVOKE ALL ON @extschema@.mdbatch_metadata FROM PUBLIC;
 
 -- The worker writes as the owner of the table.
 GRANT USAGE ON SCHEMA @extschema@ TO pg_database_owner;
@@ -218,6 +219,8 @@ COMMENT ON COLUMN @extschema@.mdbatch_rejected.owner IS
 COMMENT ON COLUMN @extschema@.mdbatch_rejected.digest IS
 	'SHA-256 of the text of the key';
 
+-- Entries are values: for administrators, and for the owner of the database.
+REVOKE ALL ON @extschema@.mdbatch_rejected FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.mdbatch_rejected', '');
 
 -- A subscriber keeps what it has refused itself, even if all tables of another
@@ -492,3 +495,58 @@ LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.mdbatch_stat_reset() IS
 	'zero the counters of the batches of this database';
 REVOKE ALL ON FUNCTION @extschema@.mdbatch_stat_reset() FROM PUBLIC;
+
+-- ALTER DEFAULT PRIVILEGES can have granted rights on what was made here. The
+-- roles that it names keep none; PUBLIC keeps what this script says. (Grants to
+-- other roles can stand anywhere, those to such a role would be lost above.)
+DO LANGUAGE plpgsql $$
+DECLARE
+	made record;
+BEGIN
+	FOR made IN
+		SELECT CASE WHEN p.oid IS NULL THEN 'TABLE' ELSE 'ROUTINE' END AS kind,
+			i.identity, g.rolname,
+			g.oid IS NULL AND pg_catalog.bool_or(a.privilege_type OPERATOR(pg_catalog.=) 'SELECT') AS readable
+		FROM pg_catalog.pg_extension e
+		JOIN pg_catalog.pg_depend d
+		  ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+		 AND d.refobjid OPERATOR(pg_catalog.=) e.oid
+		 AND d.deptype OPERATOR(pg_catalog.=) 'e'
+		LEFT JOIN pg_catalog.pg_class c
+		  ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+		 AND c.oid OPERATOR(pg_catalog.=) d.objid
+		LEFT JOIN pg_catalog.pg_proc p
+		  ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+		 AND p.oid OPERATOR(pg_catalog.=) d.objid
+		CROSS JOIN LATERAL pg_catalog.aclexplode(coalesce(c.relacl, p.proacl)) a
+		LEFT JOIN pg_catalog.pg_roles g
+		  ON g.oid OPERATOR(pg_catalog.=) a.grantee
+		CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) i
+		WHERE e.extname OPERATOR(pg_catalog.=) 'mdbatch'
+		  AND a.grantee OPERATOR(pg_catalog.<>) coalesce(c.relowner, p.proowner)
+		  AND (g.oid IS NOT NULL OR c.oid IS NOT NULL)
+		  AND EXISTS (
+			SELECT 1
+			FROM pg_catalog.pg_default_acl f
+			CROSS JOIN LATERAL pg_catalog.aclexplode(f.defaclacl) b
+			WHERE pg_catalog.pg_get_userbyid(f.defaclrole) OPERATOR(pg_catalog.=) current_user
+			  AND b.grantee OPERATOR(pg_catalog.=) a.grantee)
+		GROUP BY p.oid, i.identity, g.oid, g.rolname
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', made.kind,
+			made.identity, coalesce(pg_catalog.quote_ident(made.rolname), 'PUBLIC'));
+		IF made.readable THEN
+			EXECUTE pg_catalog.format('GRANT SELECT ON TABLE %s TO PUBLIC', made.identity);
+		END IF;
+	END LOOP;
+END $$;
+
+-- The owner of the database can dump it with this.
+GRANT SELECT ON @extschema@.mdbatch_rejected TO pg_database_owner;
+
+-- The worker calls the first as the owner of a target, readers of the views the
+-- others, also where ALTER DEFAULT PRIVILEGES lets PUBLIC call nothing.
+GRANT EXECUTE ON FUNCTION @extschema@.mdbatch_flushing(),
+	@extschema@.mdbatch_is_label(text, boolean),
+	@extschema@.mdbatch_stat_rows(), @extschema@.mdbatch_stat_histogram_rows()
+	TO PUBLIC;

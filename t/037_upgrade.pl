@@ -145,9 +145,9 @@ my @state = (
 	[ 'postgres', 'what was refused', 'SELECT * FROM mdbatch_rejected ORDER BY target' ],
 	[ 'postgres', 'rows', q{SELECT * FROM "S p"."T'x" ORDER BY b} ],
 	[ 'postgres', 'the storage settings',
-		q{SELECT reloptions, pg_get_userbyid(relowner), relacl
+		q{SELECT reloptions, pg_get_userbyid(relowner), coalesce(relacl, acldefault('r', relowner))
 		FROM pg_class WHERE relname LIKE 'mdbatch\_%' ORDER BY relname} ],
-	[ 'postgres', 'the rights', q{SELECT proname, proacl FROM pg_proc
+	[ 'postgres', 'the rights', q{SELECT proname, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
 		WHERE proname LIKE 'mdbatch\_%' ORDER BY 1} ],
 	[ 'second', 'the targets', 'SELECT * FROM ext.mdbatch_target' ],
 	[ 'second', 'the metadata', 'SELECT * FROM ext.mdbatch_metadata' ]);
