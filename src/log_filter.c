@@ -28,7 +28,9 @@
  * and so is what a library that it calls warns of.  A PANIC keeps its
  * message: it comes from a critical section, where no code of a target runs,
  * and there is no other trace of it.  A superuser who has auto_explain or
- * pgaudit log the statements of functions gets those of a target's code.
+ * pgaudit log the statements of functions gets those of a target's code.  Of a
+ * process that crashes the postmaster logs the activity: of a worker that is
+ * our own text, of a parallel worker its query.
  */
 #include "postgres.h"
 
