@@ -29,7 +29,7 @@ BEGIN
   FOR line IN EXECUTE 'SELECT concat(id, '': '', c::text) FROM target ORDER BY id' LOOP
     RAISE INFO '%: written: %', what, line;
   END LOOP;
-  FOR line IN SELECT concat(key, ' ', sqlstate, ': ', CASE WHEN entry ? 'entry bytes' THEN 'as bytes' ELSE entry ->> 'c' END)
+  FOR line IN SELECT concat(key, ' ', sqlstate, ': ', CASE WHEN bytes IS NOT NULL THEN 'as bytes' ELSE entry ->> 'c' END)
     FROM mdbatch_rejected ORDER BY key LOOP
     RAISE INFO '%: refused: %', what, line;
   END LOOP;

@@ -371,26 +371,24 @@ static void
 describe_rejections(const MdbBlame *blame, int64 until,
 					MdbOutcome *outcome)
 {
-	const char *constraint;
-
 	outcome->rejections = palloc0(blame->count * sizeof(MdbRejection));
 	for (int i = 0; i < blame->count; i++)
 	{
 		MdbRejection *rejection = &outcome->rejections[i];
-		const char *message = blame->errors[i]->message;
+		const ErrorData *error = blame->errors[i];
 
 		rejection->hash = mdb_entry(blame->entries[i])->hash;
-		rejection->sqlstate = blame->errors[i]->sqlerrcode;
+		rejection->sqlstate = error->sqlerrcode;
 		rejection->until = until;
-		strlcpy(rejection->message, message,
-				pg_mbcliplen(message, strlen(message),
-							 sizeof(rejection->message) - 1) + 1);
+		mdb_report_copy(rejection->constraint, error->constraint_name,
+						sizeof(rejection->constraint));
+		mdb_report_copy(rejection->message, error->message,
+						sizeof(rejection->message));
 	}
 	outcome->nrejected = blame->count;
 	outcome->last_rejected = outcome->rejections[blame->count - 1].sqlstate;
-	constraint = blame->errors[blame->count - 1]->constraint_name;
-	if (constraint != NULL)
-		strlcpy(outcome->constraint, constraint, NAMEDATALEN);
+	strlcpy(outcome->constraint,
+			outcome->rejections[blame->count - 1].constraint, NAMEDATALEN);
 }
 
 /*

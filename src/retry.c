@@ -201,7 +201,7 @@ read_value(Form_pg_attribute att, char *text)
 static MdbRows *
 read_entry(const Retry *retry)
 {
-	MdbRows    *rows = mdb_rows_begin(retry->relid, 1);
+	MdbRows    *rows = mdb_rows_begin(retry->relid, true, 1);
 	int			n = rows->row->natts;
 	Datum	   *values = palloc0(n * sizeof(Datum));
 	bool	   *isnull = palloc(n * sizeof(bool));

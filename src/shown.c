@@ -171,19 +171,6 @@ mdb_shown_input(const JsonbValue *value)
 	return mdb_shown_fragment(value);
 }
 
-/*
- * True if values of the entries are laid out as their type is now.  A row type
- * can have been altered since: its output function would misread them.
- */
-static bool
-is_current_type(const MdbPlan *plan, int i)
-{
-	const MdbColumn *column = &plan->definition->columns[i];
-
-	return column->shape == 0 ||
-		mdb_plan_is_same_type(plan->definition, i, column->type);
-}
-
 static void
 show_value(void *state)
 {
@@ -191,10 +178,6 @@ show_value(void *state)
 	Oid			output;
 	bool		is_varlena;
 
-	if (!is_current_type(attempt->plan, attempt->column))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("a value was made for another row type")));
 	getTypeOutputInfo(attempt->type, &output, &is_varlena);
 	attempt->shown->text = OidOutputFunctionCall(output, attempt->value);
 	attempt->shown->json = mdb_shown_json(attempt->type, attempt->shown->text);
