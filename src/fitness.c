@@ -8,7 +8,8 @@
  *
  * Locking: the caller has the table locked, ACCESS SHARE at least.
  *
- * Limits: nothing is cached here.
+ * Limits: nothing is cached here.  No code of the table may run here, as the
+ * current role can be one that must not run it, a superuser for instance.
  */
 #include "postgres.h"
 
@@ -19,6 +20,7 @@
 #include "catalog/dependency.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -120,7 +122,11 @@ check_owner(Relation rel, const MdbLayout *layout)
 	}
 }
 
-/* Is an index one that ON CONFLICT takes to be meant, on exactly the key? */
+/*
+ * Is an index one that ON CONFLICT takes to be meant, on exactly the key?  Its
+ * predicate must not be fetched from the relation cache, which simplifies it:
+ * that runs functions of the table's owner as whatever role we are.
+ */
 static bool
 index_is_on_key(Relation index, const MdbLayout *layout)
 {
@@ -128,7 +134,7 @@ index_is_on_key(Relation index, const MdbLayout *layout)
 
 	if (!form->indisunique || !form->indisvalid ||
 		index->rd_rel->relam != BTREE_AM_OID ||
-		RelationGetIndexPredicate(index) != NIL ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) ||
 		form->indnkeyatts != layout->label.nkeys)
 		return false;
 	for (int k = 0; k < layout->label.nkeys; k++)
