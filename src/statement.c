@@ -248,6 +248,18 @@ append_upsert(StringInfo text, const MdbPlan *plan)
 	append_guard(text, plan, "WHERE", "excluded");
 }
 
+/*
+ * The stored value of a key column, as a value of its base type.  An operator
+ * for a domain itself, which any role can make, would fit better than that of
+ * the base type, which is meant.
+ */
+static char *
+stored_key(const MdbPlan *plan, int i)
+{
+	return psprintf("CAST(t.%s AS %s)", plan->columns[i].name,
+					type_name(plan->columns[i].type));
+}
+
 /* The name of the operator that a key's index calls equal. */
 static const char *
 equality(Oid type)
@@ -279,8 +291,8 @@ append_update(StringInfo text, const MdbPlan *plan)
 	append_order(text, plan);
 	appendStringInfoString(text, ") AS s WHERE ");
 	for (int i = 0; i < plan->definition->nkeys; i++)
-		appendStringInfo(text, "%st.%s %s %s%s", i > 0 ? " AND " : "",
-						 plan->columns[i].name,
+		appendStringInfo(text, "%s%s %s %s%s", i > 0 ? " AND " : "",
+						 stored_key(plan, i),
 						 equality(plan->columns[i].type),
 						 new_value(plan, i, "s"),
 						 collate(plan->columns[i].collation));
@@ -330,8 +342,8 @@ mdb_statement_find(const MdbPlan *plan, bool lock)
 	}
 	appendStringInfo(&text, ", n) JOIN %s AS t ON ", plan->target);
 	for (int i = 0; i < plan->definition->nkeys; i++)
-		appendStringInfo(&text, "%st.%s %s CAST(s.c%d AS %s)%s",
-						 i > 0 ? " AND " : "", plan->columns[i].name,
+		appendStringInfo(&text, "%s%s %s CAST(s.c%d AS %s)%s",
+						 i > 0 ? " AND " : "", stored_key(plan, i),
 						 equality(plan->columns[i].type), i,
 						 type_name(plan->columns[i].type),
 						 collate(plan->columns[i].collation));
