@@ -118,6 +118,22 @@ read_value(const char **bytes, const MdbColumn *column)
 	return PointerGetDatum(copy);
 }
 
+/* Of the hash, so that no client can look for keys that collide. */
+static uint64 hash_seed;
+
+void
+mdb_entry_set_seed(uint64 seed)
+{
+	hash_seed = seed;
+}
+
+static inline uint32
+hash_one(const char *bytes, uint32 nbytes)
+{
+	return (uint32) hash_bytes_extended((const unsigned char *) bytes, nbytes,
+										hash_seed);
+}
+
 static inline uint32
 hash_value(const MdbColumn *column, Datum value)
 {
@@ -128,10 +144,10 @@ hash_value(const MdbColumn *column, Datum value)
 	if (column->typbyval)
 	{
 		store_att_byval(stored, value, column->typlen);
-		return hash_bytes((unsigned char *) stored, column->typlen);
+		return hash_one(stored, column->typlen);
 	}
 	bytes = value_bytes(column, &value, &nbytes);
-	return hash_bytes((const unsigned char *) bytes, nbytes);
+	return hash_one(bytes, nbytes);
 }
 
 /*
@@ -286,8 +302,7 @@ hash_key(const char *bytes, const MdbDefinition *definition, uint16 batch,
 			memcpy(&nbytes, bytes, sizeof(nbytes));
 			bytes += sizeof(nbytes);
 		}
-		hash = hash_combine(hash, hash_bytes((const unsigned char *) bytes,
-											 nbytes));
+		hash = hash_combine(hash, hash_one(bytes, nbytes));
 		bytes += nbytes;
 	}
 	return hash;

@@ -83,6 +83,7 @@ mdb_entry_length(const MdbEntry *entry)
 	return entry->nslots * MDB_SLOT_SIZE + entry->keylen + entry->vallen;
 }
 
+extern void mdb_entry_set_seed(uint64 seed);
 extern MdbEntryShape mdb_entry_measure(const MdbDefinition *definition,
 									   uint16 batch, MdbRef definition_ref,
 									   Datum *values, const bool *isnull);

@@ -39,7 +39,7 @@ nbuckets(void)
 Size
 mdb_hash_shmem(void)
 {
-	return mul_size(nbuckets(), sizeof(MdbRef));
+	return add_size(sizeof(uint64), mul_size(nbuckets(), sizeof(MdbRef)));
 }
 
 /* Create the hash, or attach to it; under AddinShmemInitLock. */
@@ -47,11 +47,17 @@ void
 mdb_hash_attach(MdbMerge merge_slots)
 {
 	bool		found;
+	uint64	   *seed = ShmemInitStruct("mdbatch hash", mdb_hash_shmem(), &found);
 
 	merge = merge_slots;
-	buckets = ShmemInitStruct("mdbatch hash", mdb_hash_shmem(), &found);
+	buckets = (MdbRef *) (seed + 1);
 	if (!found)
-		memset(buckets, 0, mdb_hash_shmem());
+	{
+		memset(seed, 0, mdb_hash_shmem());
+		if (!pg_strong_random(seed, sizeof(*seed)))
+			elog(ERROR, "could not generate a random seed");
+	}
+	mdb_entry_set_seed(*seed);
 }
 
 static inline MdbRef *
