@@ -21,6 +21,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "commands/extension.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -52,6 +53,26 @@ mdb_extension_schema(bool missing_ok)
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	return schema;
+}
+
+/*
+ * Keep the extension from being dropped until this transaction ends; ERROR if
+ * it is not there, or is another one by the time that we have the lock.
+ */
+void
+mdb_extension_lock(void)
+{
+	Oid			extension = get_extension_oid("mdbatch", true);
+
+	if (OidIsValid(extension))
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	if (!OidIsValid(extension) ||
+		get_extension_oid("mdbatch", true) != extension)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" is not installed in this database",
+						"mdbatch"),
+				 errhint("Use CREATE EXTENSION to install it.")));
 }
 
 /* Does an object belong to the extension? */

@@ -6,6 +6,7 @@
 #define MDB_EXTENSION_H
 
 extern Oid	mdb_extension_schema(bool missing_ok);
+extern void mdb_extension_lock(void);
 extern Oid	mdb_extension_relation(const char *name, bool missing_ok);
 extern Oid	mdb_extension_metadata_table(bool missing_ok);
 extern Oid	mdb_extension_function(const char *name, int nargs,

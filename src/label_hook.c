@@ -39,15 +39,16 @@
 static void
 check_right_to_call(const char *name, int nargs, const Oid *argtypes)
 {
-	Oid			function = mdb_extension_function(name, nargs, argtypes);
+	Oid			function;
 	AclResult	result;
 
+	mdb_extension_lock();
+	function = mdb_extension_function(name, nargs, argtypes);
 	if (!OidIsValid(function))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"%s\" is not installed in this database",
-						"mdbatch"),
-				 errhint("Use CREATE EXTENSION to install it.")));
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function \"%s\" of extension \"%s\" does not exist",
+						name, "mdbatch")));
 	result = object_aclcheck(ProcedureRelationId, function, GetUserId(),
 							 ACL_EXECUTE);
 	if (result != ACLCHECK_OK)

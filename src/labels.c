@@ -31,6 +31,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_seclabel.h"
 #include "commands/seclabel.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -358,18 +359,34 @@ mdb_labels_is_attached(Oid relid)
 }
 
 static bool
-visit_clear_all(Oid relid, int subid, const char *text, void *state)
+visit_labelled(Oid relid, int subid, const char *text, void *state)
 {
-	if (subid == 0 && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		CacheInvalidateRelcacheByRelid(relid);
-	return visit_clear(relid, subid, text, NULL);
+	List	  **tables = state;
+
+	*tables = list_append_unique_oid(*tables, relid);
+	return false;
 }
 
-/* Take all labels off, with the extension. */
+/*
+ * Take all labels off, with the extension, which is locked: no new ones come.
+ * A table can be dropped, or relabelled, until it is locked.
+ */
 void
 mdb_labels_clear_all(void)
 {
-	scan_labels(InvalidOid, ALL_PARTS, visit_clear_all, NULL);
+	List	   *tables = NIL;
+	ListCell   *cell;
+
+	scan_labels(InvalidOid, ALL_PARTS, visit_labelled, &tables);
+	foreach(cell, tables)
+	{
+		Oid			relid = lfirst_oid(cell);
+
+		LockRelationOid(relid, ShareUpdateExclusiveLock);
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+			CacheInvalidateRelcacheByRelid(relid);
+		scan_labels(relid, ALL_PARTS, visit_clear, NULL);
+	}
 }
 
 typedef struct Twin
