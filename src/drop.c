@@ -110,6 +110,12 @@ stop_worker(Oid dboid)
 {
 	TimestampTz signal_at = 0;
 
+	/* It would be told to stop, and never be seen to have failed. */
+	if (mdb_roster_is_worker(MyProcPid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot take a database from its worker in a background worker of mdbatch")));
+
 	holding = true;
 	for (;;)
 	{

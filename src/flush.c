@@ -489,10 +489,8 @@ mdb_flush_batch(int number, MdbReason reason, int timeout, int lock_timeout)
 		ok = flush_once(number, reason, Max(left, 1), true);
 	}
 	if (ok)
-	{
 		mdb_report_refusals(mdb_batch(number), &outcome);
-		mdb_batch_tidy(number);
-	}
+	mdb_batch_tidy(number);
 	mdb_log_filter_end();
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);

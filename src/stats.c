@@ -140,6 +140,7 @@ static const char *
 visible_target(const MdbBooks *books)
 {
 	if (books->target[0] == '\0' ||
+		(books->gone && !mdb_rights_read_all_stats()) ||
 		(books->dboid != MyDatabaseId && !mdb_rights_read_all_stats()))
 		return NULL;
 	return books->target;

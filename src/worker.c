@@ -118,6 +118,7 @@ serve(int number, MdbReason reason)
 		if (mdb_note_hold_gone(number))
 			(void) mdb_flight_discard(number, NULL);
 		mdb_note_clear();
+		mdb_batch_tidy(number);
 	}
 	else
 		(void) mdb_flush_batch(number, reason, mdb_flush_timeout,
