@@ -46,6 +46,8 @@ PG_FUNCTION_INFO_V1(mdbatch_set_target);
 static Relation
 open_target(Oid relid)
 {
+	mdb_extension_lock();
+
 	/* Nobody else's table is locked; what was true before may not be after. */
 	mdb_rights_check_owner(relid);
 	LockRelationOid(relid, ShareUpdateExclusiveLock);
@@ -86,13 +88,13 @@ check_trust(Relation rel, const MdbLayout *layout)
 {
 	Oid			owner = rel->rd_rel->relowner;
 	Bitmapset  *key = NULL;
-	List	   *tables;
+	MdbTrusted	trusted;
 	ListCell   *cell;
 
 	for (int i = 0; i < layout->label.nkeys; i++)
 		key = bms_add_member(key, layout->columns[i].attnum);
-	(void) mdb_trust_check_target(RelationGetRelid(rel), owner, key, &tables);
-	foreach(cell, tables)
+	trusted = mdb_trust_check_target(RelationGetRelid(rel), owner, key);
+	foreach(cell, trusted.tables)
 	{
 		/* A trigger that is being made now is seen by one side or the other. */
 		LockRelationOid(lfirst_oid(cell), ShareUpdateExclusiveLock);

@@ -7,11 +7,11 @@
  * (guard.c).
  *
  * Model: the target, its partitions at every level, and the tables whose
- * foreign keys change them when the target changes: ON UPDATE CASCADE, SET
- * NULL and SET DEFAULT; from these further ones.  Until PostgreSQL 17 the
- * AFTER triggers of a referencing table run with the rights of the role that updates
- * the referenced one.  A flush never changes a key, so foreign keys to it have
- * no such action.
+ * foreign keys are checked when the target changes, or change them: ON UPDATE
+ * CASCADE, SET NULL and SET DEFAULT; from these further ones.  Until PostgreSQL
+ * 17 the AFTER triggers of a referencing table run with the rights of the role
+ * that updates the referenced one.  A flush never changes a key, so foreign
+ * keys to it do not count.
  *
  * Which tables reference a table is read from the triggers that PostgreSQL made
  * for the foreign keys, as pg_constraint has no index on the referenced one.
@@ -47,13 +47,28 @@ mdb_reach_trigger_fires(Form_pg_trigger trigger)
 		trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 }
 
-/* Does a foreign key write the referencing table when the other is updated? */
+/*
+ * Is it the function of a trigger that looks at the referencing table, or
+ * writes it, when the referenced one is updated?
+ */
 static bool
-is_update_action(Oid function)
+is_update_trigger(Oid function)
 {
-	return function == F_RI_FKEY_CASCADE_UPD ||
+	return function == F_RI_FKEY_NOACTION_UPD ||
+		function == F_RI_FKEY_RESTRICT_UPD ||
+		function == F_RI_FKEY_CASCADE_UPD ||
 		function == F_RI_FKEY_SETNULL_UPD ||
 		function == F_RI_FKEY_SETDEFAULT_UPD;
+}
+
+/*
+ * Has PostgreSQL made the trigger for a foreign key, on the referenced table,
+ * for its updates?
+ */
+bool
+mdb_reach_is_update_trigger(Form_pg_trigger trigger)
+{
+	return trigger->tgisinternal && is_update_trigger(trigger->tgfoid);
 }
 
 static bool
@@ -65,8 +80,8 @@ is_action(char action)
 }
 
 /* Does a foreign key reference nothing but columns of the target's key? */
-static bool
-references_key(Oid constraint, Oid target, Bitmapset *key)
+bool
+mdb_reach_references_key(Oid constraint, Oid target, Bitmapset *key)
 {
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
 	AttrNumber	referencing[INDEX_MAX_KEYS];
@@ -113,9 +128,8 @@ add_referencing(List *tables, Oid relid, Oid target, Bitmapset *key)
 	{
 		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		if (form->tgisinternal && is_update_action(form->tgfoid) &&
-			mdb_reach_trigger_fires(form) &&
-			(key == NULL || !references_key(form->tgconstraint, target, key)))
+		if (mdb_reach_is_update_trigger(form) && mdb_reach_trigger_fires(form) &&
+			(key == NULL || !mdb_reach_references_key(form->tgconstraint, target, key)))
 			tables = list_append_unique_oid(tables, form->tgconstrrelid);
 	}
 	systable_endscan(scan);
@@ -123,9 +137,9 @@ add_referencing(List *tables, Oid relid, Oid target, Bitmapset *key)
 	return tables;
 }
 
-/* The table and its partitions. */
-static List *
-with_partitions(Oid relid)
+/* The table and its partitions at every level; palloc'd. */
+List *
+mdb_reach_with_partitions(Oid relid)
 {
 	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 		return find_all_inheritors(relid, NoLock, NULL);
@@ -133,13 +147,14 @@ with_partitions(Oid relid)
 }
 
 /*
- * The tables that a flush of the target can write; the columns of its key are
+ * The tables that a flush of the target can write, or whose owners' code runs
+ * to check foreign keys to what it writes; the columns of its key are
  * never changed.  palloc'd.
  */
 List *
 mdb_reach_tables(Oid relid, Bitmapset *key)
 {
-	List	   *tables = with_partitions(relid);
+	List	   *tables = mdb_reach_with_partitions(relid);
 	int			ntarget = list_length(tables);
 
 	/* The list grows while it is walked. */
@@ -148,11 +163,19 @@ mdb_reach_tables(Oid relid, Bitmapset *key)
 		Oid			table = list_nth_oid(tables, i);
 
 		if (i >= ntarget)
-			tables = list_concat_unique_oid(tables, with_partitions(table));
+			tables = list_concat_unique_oid(tables,
+											mdb_reach_with_partitions(table));
 		tables = add_referencing(tables, table, relid,
 								 i < ntarget ? key : NULL);
 	}
 	return tables;
+}
+
+/* The partitioned tables that a table is a part of; palloc'd. */
+List *
+mdb_reach_ancestors(Oid relid)
+{
+	return get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL;
 }
 
 /* Add the tables whose change makes a foreign key of this one change it. */
@@ -194,9 +217,7 @@ mdb_reach_from(Oid relid)
 	{
 		Oid			table = list_nth_oid(tables, i);
 
-		if (get_rel_relispartition(table))
-			tables = list_concat_unique_oid(tables,
-											get_partition_ancestors(table));
+		tables = list_concat_unique_oid(tables, mdb_reach_ancestors(table));
 		tables = add_referenced(tables, table);
 	}
 	return tables;

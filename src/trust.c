@@ -9,14 +9,20 @@
  * SET ROLE to the owner: it could do the same without a flush.  From the
  * tables that a flush can write (reach.c) we follow pg_depend: defaults,
  * constraints, indexes and triggers depend on functions, operators and types,
- * these on further ones.  Each function, domain and base type that we meet
- * must belong to a trusted role.  A function is where we stop: what it calls is
- * the affair of its owner.
+ * these on further ones.  Each function and each type that we meet must belong
+ * to a trusted role.  A function is where we stop: what it calls is the affair
+ * of its owner.
  *
- * The owner of a domain is judged, too, as he can add a constraint while a
- * flush runs: ALTER DOMAIN takes no lock on the tables that use it.  For the
+ * The owner of a type is judged, and not only what the type depends on, since
+ * he can bring code while a flush runs, which takes no lock on the tables that
+ * use the type: a constraint of a domain, an attribute of a composite, a cast
+ * of an enum, which the check of a foreign key looks up when it runs.  For the
  * same reason extensions do not help: a function belongs to its owner, whoever
  * made the extension.
+ *
+ * The check of a foreign key runs as the owner of the other table, and what
+ * his code sets, search_path for instance, stays set for the code of the
+ * target's owner.  So that owner is judged, too.
  *
  * Two kinds of code leave no dependency.  An operator that the planner can put
  * in place of another one is found through its commutator and negator.  The
@@ -113,6 +119,7 @@ typedef struct TrustWalk
 	Oid			owner;			/* of the target */
 	ObjectAddresses *seen;
 	List	   *relations;		/* a change of one can change the verdict */
+	List	   *objects;		/* hash values of functions, types, operators */
 } TrustWalk;
 
 static void visit(TrustWalk *walk, Oid class_id, Oid object_id);
@@ -144,6 +151,19 @@ check_owner(const TrustWalk *walk, Oid class_id, Oid object_id, Oid role)
 					   GetUserNameFromId(role, true)),
 			 errhint("Make a role its owner that has the privileges of role \"%s\".",
 					 GetUserNameFromId(walk->owner, true))));
+}
+
+static void
+check_table_owner(const TrustWalk *walk, Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			role;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	role = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	check_owner(walk, RelationRelationId, relid, role);
 }
 
 /* Visit what an object depends on. */
@@ -180,6 +200,23 @@ follow(TrustWalk *walk, Oid class_id, Oid object_id)
 	table_close(depend, AccessShareLock);
 }
 
+/* A foreign key of a table that is written reads another table. */
+static void
+visit_referenced(TrustWalk *walk, Form_pg_constraint constraint)
+{
+	ListCell   *cell;
+
+	if (constraint->contype != CONSTRAINT_FOREIGN)
+		return;
+	foreach(cell, mdb_reach_with_partitions(constraint->confrelid))
+	{
+		Oid			relid = lfirst_oid(cell);
+
+		check_table_owner(walk, relid);
+		walk->relations = list_append_unique_oid(walk->relations, relid);
+	}
+}
+
 /* Visit the rows of a catalog that belong to an object. */
 static void
 visit_members(TrustWalk *walk, const Members *members, Oid owner_id)
@@ -203,6 +240,8 @@ visit_members(TrustWalk *walk, const Members *members, Oid owner_id)
 		if (members->catalog == TriggerRelationId &&
 			!mdb_reach_trigger_fires((Form_pg_trigger) GETSTRUCT(tuple)))
 			continue;
+		if (members->catalog == ConstraintRelationId)
+			visit_referenced(walk, (Form_pg_constraint) GETSTRUCT(tuple));
 		visit(walk, members->class_id, object_id);
 	}
 	systable_endscan(scan);
@@ -235,24 +274,18 @@ visit_type(TrustWalk *walk, Oid type)
 		visit(walk, TypeRelationId, form.typelem);
 		return;
 	}
-	switch (form.typtype)
+	check_owner(walk, TypeRelationId, type, form.typowner);
+	if (form.typtype == TYPTYPE_DOMAIN)
 	{
-		case TYPTYPE_DOMAIN:
-			check_owner(walk, TypeRelationId, type, form.typowner);
-			visit(walk, TypeRelationId, form.typbasetype);
-			visit_members(walk, &domain_members, type);
-			break;
-		case TYPTYPE_BASE:
-			check_owner(walk, TypeRelationId, type, form.typowner);
-			break;
-		case TYPTYPE_COMPOSITE:
-			/* ALTER TYPE ADD ATTRIBUTE changes nothing but this relation. */
-			walk->relations = list_append_unique_oid(walk->relations,
-													 form.typrelid);
-			follow(walk, RelationRelationId, form.typrelid);
-			break;
-		default:
-			break;				/* follow() finds the parts */
+		visit(walk, TypeRelationId, form.typbasetype);
+		visit_members(walk, &domain_members, type);
+	}
+	else if (form.typtype == TYPTYPE_COMPOSITE)
+	{
+		/* ALTER TYPE ADD ATTRIBUTE changes nothing but this relation. */
+		walk->relations = list_append_unique_oid(walk->relations,
+												 form.typrelid);
+		follow(walk, RelationRelationId, form.typrelid);
 	}
 	follow(walk, TypeRelationId, type);
 	visit_default_class(walk, type, BTREE_AM_OID);
@@ -305,6 +338,16 @@ visit_class(TrustWalk *walk, Oid opclass)
 	visit(walk, OperatorFamilyRelationId, family);
 }
 
+/* A change of the object can change the verdict. */
+static void
+note_object(TrustWalk *walk, int cache, Oid object_id)
+{
+	walk->objects =
+		lappend_int(walk->objects,
+					(int) GetSysCacheHashValue1(cache,
+												ObjectIdGetDatum(object_id)));
+}
+
 /* Judge an object, and what it depends on, once. */
 static void
 visit(TrustWalk *walk, Oid class_id, Oid object_id)
@@ -323,12 +366,15 @@ visit(TrustWalk *walk, Oid class_id, Oid object_id)
 	switch (class_id)
 	{
 		case ProcedureRelationId:
+			note_object(walk, PROCOID, object_id);
 			visit_function(walk, object_id);
 			break;
 		case TypeRelationId:
+			note_object(walk, TYPEOID, object_id);
 			visit_type(walk, object_id);
 			break;
 		case OperatorRelationId:
+			note_object(walk, OPEROID, object_id);
 			visit_operator(walk, object_id);
 			break;
 		case OperatorClassRelationId:
@@ -343,21 +389,27 @@ visit(TrustWalk *walk, Oid class_id, Oid object_id)
 	}
 }
 
-/* A table that a flush writes: its owner, and all code that a write runs. */
+/*
+ * A table that a flush writes: its owner, and all code that a write runs.  The
+ * keys of the partitioned tables above it are checked, too, and what their
+ * owners add to these comes down to it.
+ */
 static void
 visit_table(TrustWalk *walk, Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			role;
+	ListCell   *cell;
 
-	if (!HeapTupleIsValid(tuple))
-		return;
-	role = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	check_owner(walk, RelationRelationId, relid, role);
+	check_table_owner(walk, relid);
 	follow(walk, RelationRelationId, relid);
 	for (int i = 0; i < (int) lengthof(table_members); i++)
 		visit_members(walk, &table_members[i], relid);
+	foreach(cell, mdb_reach_ancestors(relid))
+	{
+		check_table_owner(walk, lfirst_oid(cell));
+		follow(walk, RelationRelationId, lfirst_oid(cell));
+		walk->relations = list_append_unique_oid(walk->relations,
+												 lfirst_oid(cell));
+	}
 }
 
 static TrustWalk
@@ -369,50 +421,34 @@ begin_walk(Oid relid, Oid owner)
 	walk.owner = owner;
 	walk.seen = new_object_addresses();
 	walk.relations = NIL;
+	walk.objects = NIL;
 	return walk;
 }
 
 /*
  * ERROR (42501) if a flush of the target, whose key has these columns, could
- * run code of a role that the owner does not trust.  Sets *tables to those that
- * the flush can write, and returns the relations whose change can change the
- * answer, these tables included.  Both are palloc'd.
+ * run code of a role that the owner does not trust.
  */
-List *
-mdb_trust_check_target(Oid relid, Oid owner, Bitmapset *key, List **tables)
+MdbTrusted
+mdb_trust_check_target(Oid relid, Oid owner, Bitmapset *key)
 {
 	TrustWalk	walk = begin_walk(relid, owner);
+	MdbTrusted	trusted;
 	ListCell   *cell;
 
-	*tables = mdb_reach_tables(relid, key);
-	foreach(cell, *tables)
+	trusted.tables = mdb_reach_tables(relid, key);
+	foreach(cell, trusted.tables)
 		visit_table(&walk, lfirst_oid(cell));
 	free_object_addresses(walk.seen);
-	return list_concat_unique_oid(walk.relations, *tables);
-}
-
-/*
- * ERROR unless a type belongs to a role that the owner trusts, an array type
- * its elements.
- */
-static void
-check_type_owner(const TrustWalk *walk, Oid type)
-{
-	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
-	Oid			role;
-
-	if (!HeapTupleIsValid(tuple))
-		return;
-	role = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
-	ReleaseSysCache(tuple);
-	check_owner(walk, TypeRelationId, type, role);
+	trusted.relations = list_concat_unique_oid(walk.relations, trusted.tables);
+	trusted.objects = walk.objects;
+	return trusted;
 }
 
 /*
  * ERROR (42501) if values of a type that a column had once, or their cast to
  * the type that it has now, bring code of a role that the owner does not
- * trust.  Here the owner of any type is judged, of an enum for instance: he can
- * make a cast between this check and the statement.
+ * trust.
  */
 void
 mdb_trust_check_cast(Oid relid, Oid owner, Oid from, Oid to)
@@ -424,16 +460,10 @@ mdb_trust_check_cast(Oid relid, Oid owner, Oid from, Oid to)
 	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(from)))
 		return;
 	visit(&walk, TypeRelationId, from);
-	for (;;)
+	visit(&walk, TypeRelationId, to);
+	while (find_coercion_pathway(to, from, COERCION_EXPLICIT, &function) ==
+		   COERCION_PATH_ARRAYCOERCE)
 	{
-		CoercionPathType path = find_coercion_pathway(to, from,
-													  COERCION_EXPLICIT,
-													  &function);
-
-		check_type_owner(&walk, from);
-		check_type_owner(&walk, to);
-		if (path != COERCION_PATH_ARRAYCOERCE)
-			break;
 		to = getBaseType(get_element_type(to));
 		from = getBaseType(get_element_type(from));
 	}

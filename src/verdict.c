@@ -45,6 +45,8 @@ typedef struct Verdict
 	Bitmapset  *key;
 	List	   *relations;		/* that were looked at; NIL: not known yet, a
 								 * change of any counts */
+	List	   *objects;		/* functions, types and operators: hash values
+								 * of their caches' entries */
 } Verdict;
 
 static HTAB *verdicts;
@@ -63,19 +65,36 @@ relation_changed(Datum arg, Oid relid)
 			verdict->valid = false;
 }
 
-/* A function, a type, a role or the like changed. */
+/* A role, an operator class or the like changed. */
 static void
 catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
 	relation_changed(arg, InvalidOid);
 }
 
+/*
+ * A function, a type or an operator changed, or (0) any may have.  Any role
+ * can make new ones, all the time: only those that were looked at count.
+ */
+static void
+object_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS scan;
+	Verdict    *verdict;
+
+	hash_seq_init(&scan, verdicts);
+	while ((verdict = hash_seq_search(&scan)) != NULL)
+		if (hashvalue == 0 || verdict->relations == NIL ||
+			list_member_int(verdict->objects, (int) hashvalue))
+			verdict->valid = false;
+}
+
 static void
 make_cache(void)
 {
-	static const int caches[] = {PROCOID, TYPEOID, OPEROID, CONSTROID, CLAOID,
-		OPFAMILYOID, AMPROCNUM, AMOPSTRATEGY, FOREIGNSERVEROID,
-		FOREIGNDATAWRAPPEROID, AUTHOID, AUTHMEMROLEMEM, DATABASEOID};
+	static const int caches[] = {CLAOID, OPFAMILYOID, AMPROCNUM, AMOPSTRATEGY,
+		FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID, AUTHOID, AUTHMEMROLEMEM,
+	DATABASEOID};
 	HASHCTL		info = {0};
 
 	info.keysize = sizeof(Oid);
@@ -85,6 +104,11 @@ make_cache(void)
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	for (int i = 0; i < (int) lengthof(caches); i++)
 		CacheRegisterSyscacheCallback(caches[i], catalog_changed, (Datum) 0);
+
+	/* A new constraint of a domain is announced as a change of its type. */
+	CacheRegisterSyscacheCallback(PROCOID, object_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, object_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(OPEROID, object_changed, (Datum) 0);
 }
 
 static Verdict *
@@ -101,6 +125,7 @@ find_verdict(Oid relid)
 		verdict->valid = false;
 		verdict->context = NULL;
 		verdict->relations = NIL;
+		verdict->objects = NIL;
 	}
 	return verdict;
 }
@@ -126,21 +151,21 @@ static void
 reach_verdict(Verdict *verdict, Oid owner, Bitmapset *key)
 {
 	MemoryContext old;
-	List	   *tables;
-	List	   *relations;
+	MdbTrusted	trusted;
 
 	if (verdict->context != NULL)
 		MemoryContextDelete(verdict->context);
 	verdict->context = NULL;
 	verdict->key = NULL;
 	verdict->relations = NIL;
+	verdict->objects = NIL;
 
 	/* Set first: an invalidation meanwhile clears it again. */
 	verdict->valid = true;
 	PG_TRY();
 	{
 		check_table(verdict->relid, owner);
-		relations = mdb_trust_check_target(verdict->relid, owner, key, &tables);
+		trusted = mdb_trust_check_target(verdict->relid, owner, key);
 	}
 	PG_CATCH();
 	{
@@ -155,7 +180,8 @@ reach_verdict(Verdict *verdict, Oid owner, Bitmapset *key)
 											 ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(verdict->context);
 	verdict->key = bms_copy(key);
-	verdict->relations = list_copy(relations);
+	verdict->relations = list_copy(trusted.relations);
+	verdict->objects = list_copy(trusted.objects);
 	MemoryContextSwitchTo(old);
 }
 
