@@ -23,6 +23,7 @@ INSERT INTO calls VALUES
   ('mdbatch_flush', $$SELECT mdbatch_flush()$$),
   ('mdbatch_flush', $$SELECT mdbatch_flush('par')$$),
   ('mdbatch_flushing', $$SELECT k FROM mdbatch_flushing() AS s(k int)$$),
+  ('mdbatch_not_replicated', $$SELECT mdbatch_not_replicated()$$),
   ('mdbatch_pending', $$SELECT count(*) FROM mdbatch_pending()$$),
   ('mdbatch_pending_rows', $$SELECT count(*) FROM mdbatch_pending_rows(NULL::par)$$),
   ('mdbatch_put', $$SELECT mdbatch_put('par', '{"k": 1, "n": 1}')$$),

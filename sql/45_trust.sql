@@ -114,24 +114,20 @@ CALL try('the operator in that', '', 'v boss.v', 'FUNCTION boss.v_eq(boss.v, bos
 CREATE DOMAIN low.part AS int CHECK (boss.note('part'));
 ALTER DOMAIN low.part OWNER TO mdb_low;
 CREATE TYPE boss.grows AS (a int);
-ALTER TYPE boss.grows OWNER TO mdb_low;
 CREATE TABLE boss.t (id int PRIMARY KEY, v boss.grows[]);
 CALL try_attach();
 SELECT mdbatch_put('boss.t', '{"id": 1, "v": [{"a": 1}]}');
 CALL try_flush();
-SET ROLE mdb_low;
 ALTER TYPE boss.grows ADD ATTRIBUTE b low.part;
-RESET ROLE;
 SELECT mdbatch_put('boss.t', '{"id": 1, "v": [{"a": 2}]}');
 TRUNCATE ran;
 CALL try_flush();
-SET ROLE mdb_low;
 ALTER TYPE boss.grows DROP ATTRIBUTE b;
-RESET ROLE;
 CALL try_flush();
 SELECT v FROM boss.t;
 DROP TABLE boss.t;
--- Enums, composites, ranges and collations have no code of their own.
+-- Owners of enums, composites and ranges can bring casts and attributes at any
+-- time. Collations have no code.
 CALL try('enum', $$CREATE TYPE boss.mood AS ENUM ('good', 'bad')$$, 'v boss.mood', 'TYPE boss.mood');
 CALL try('composite', 'CREATE TYPE boss.pair AS (a int, b text)', 'v boss.pair', 'TYPE boss.pair');
 CALL try('range', 'CREATE TYPE boss.span AS RANGE (SUBTYPE = int)', 'v boss.span', 'TYPE boss.span');
@@ -291,8 +287,13 @@ CALL fails($$CALL low.trigger_on('boss.child')$$);
 RESET ROLE;
 SELECT mdbatch_put('boss.t', '{"id": 1, "code": 2}');
 CALL try_flush();
+-- (the lesser role may not reference that one, either)
 SET ROLE mdb_low;
+CALL fails($$CREATE TABLE low.grandchild (code int REFERENCES boss.child (code) ON UPDATE SET NULL)$$);
+RESET ROLE;
 CREATE TABLE low.grandchild (code int REFERENCES boss.child (code) ON UPDATE SET NULL);
+ALTER TABLE low.grandchild OWNER TO mdb_low;
+SET ROLE mdb_low;
 CREATE FUNCTION low.fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM boss.note('grandchild'); RETURN NULL; END $$;
 CREATE TRIGGER low AFTER UPDATE ON low.grandchild FOR EACH ROW EXECUTE FUNCTION low.fire();
 RESET ROLE;
@@ -304,30 +305,166 @@ SELECT code FROM boss.child;
 DROP TABLE boss.child, boss.t;
 
 -- A cast for values that wait since before their column was retyped.
-SET ROLE mdb_low;
 CREATE TYPE low.mood AS ENUM ('good', 'bad');
-CREATE FUNCTION low.to_text(low.mood) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM boss.note('cast'); RETURN 'cast'; END $$;
-RESET ROLE;
 CREATE TABLE boss.t (id int PRIMARY KEY, v low.mood, w low.mood[]);
 SELECT mdbatch_attach('boss.t');
-SELECT mdbatch_put('boss.t', '{"id": 1, "v": "good"}');
-ALTER TABLE boss.t ALTER v TYPE text USING v::text;
+SELECT mdbatch_put('boss.t', '{"id": 1, "v": "good", "w": ["bad"]}');
+ALTER TABLE boss.t ALTER v TYPE text USING v::text, ALTER w TYPE text[] USING NULL;
+ALTER TYPE low.mood OWNER TO mdb_low;
 SET ROLE mdb_low;
+CREATE FUNCTION low.to_text(low.mood) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM boss.note('cast'); RETURN 'cast'; END $$;
 CREATE CAST (low.mood AS text) WITH FUNCTION low.to_text(low.mood) AS ASSIGNMENT;
 RESET ROLE;
 CALL try_flush();
-ALTER FUNCTION low.to_text(low.mood) OWNER TO CURRENT_USER;
-CALL try_flush();
 ALTER TYPE low.mood OWNER TO CURRENT_USER;
 CALL try_flush();
-SELECT v, who = current_user AS by_us FROM boss.t, ran;
-TRUNCATE ran;
-SELECT mdbatch_put('boss.t', '{"id": 2, "w": ["good"]}');
-ALTER TYPE low.mood OWNER TO mdb_low;
-ALTER TABLE boss.t ALTER w TYPE text[] USING NULL;
+ALTER FUNCTION low.to_text(low.mood) OWNER TO CURRENT_USER;
 CALL try_flush();
-SELECT mdbatch_discard('boss.t');
+SELECT v, w FROM boss.t;
+SELECT DISTINCT who = current_user AS by_us FROM ran;
+TRUNCATE ran;
 DROP TABLE boss.t;
+DROP CAST (low.mood AS text);
+
+-- Casts that are looked up at run time: to json where a rejected entry is
+-- shown, and in the check of a foreign key.
+CREATE FUNCTION low.to_json(low.mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM boss.note('cast to json'); RETURN '1'; END $$;
+CREATE CAST (low.mood AS json) WITH FUNCTION low.to_json(low.mood);
+CREATE TABLE boss.t (id int PRIMARY KEY, v low.mood, w low.mood[], n int CHECK (n > 0));
+SELECT mdbatch_attach('boss.t');
+SELECT mdbatch_put('boss.t', '{"id": 1, "v": "good", "w": ["bad"], "n": 0}');
+SELECT mdbatch_flush('boss.t');
+SELECT entry FROM mdbatch_rejected WHERE target = 'boss.t';
+ALTER TYPE low.mood OWNER TO mdb_low;
+CALL try_attach();
+DROP TABLE boss.t;
+
+-- An operator of the lesser role for the domain of a key is not the one that is
+-- meant.
+GRANT CREATE ON SCHEMA boss TO mdb_low;
+CREATE FUNCTION boss.v_cmp(boss.v, boss.v) RETURNS int LANGUAGE internal IMMUTABLE STRICT AS 'btint4cmp';
+CREATE FUNCTION boss.v_equalimage(oid) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'btequalimage';
+CREATE FUNCTION boss.v_lt(boss.v, boss.v) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'int4lt';
+CREATE OPERATOR boss.< (FUNCTION = boss.v_lt, LEFTARG = boss.v, RIGHTARG = boss.v);
+CREATE OPERATOR CLASS boss.v_btree DEFAULT FOR TYPE boss.v USING btree AS OPERATOR 1 boss.<, OPERATOR 3 boss.=,
+  FUNCTION 1 boss.v_cmp(boss.v, boss.v), FUNCTION 4 boss.v_equalimage(oid);
+CREATE FUNCTION boss.v_recv(internal) RETURNS boss.v LANGUAGE internal IMMUTABLE STRICT AS 'int4recv';
+ALTER TYPE boss.v SET (RECEIVE = boss.v_recv);
+CREATE DOMAIN boss.dv AS boss.v;
+CREATE TABLE boss.t (id boss.dv PRIMARY KEY, n int);
+INSERT INTO boss.t VALUES ('1', 1), ('2', 1);
+SELECT mdbatch_attach('boss.t', mode => 'update');
+SET ROLE mdb_low;
+CREATE FUNCTION boss.evil(boss.dv, boss.v) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM boss.note('operator'); RETURN true; END $$;
+CREATE OPERATOR boss.= (FUNCTION = boss.evil, LEFTARG = boss.dv, RIGHTARG = boss.v);
+RESET ROLE;
+SELECT mdbatch_put('boss.t', '{"id": "2", "n": 5}');
+CALL try_flush();
+SELECT id, n FROM boss.t ORDER BY n;
+DROP TABLE boss.t;
+
+-- The tables of foreign keys that a flush checks: their owners' code runs
+-- then, as themselves, but can change what the code of ours finds.
+CREATE TABLE low.parent (id int PRIMARY KEY);
+CREATE TABLE boss.t (id int PRIMARY KEY, parent int REFERENCES low.parent, code int UNIQUE);
+CALL try_attach();
+ALTER TABLE low.parent OWNER TO mdb_low;
+SELECT mdbatch_put('boss.t', '{"id": 1}');
+CALL try_flush();
+CALL try_attach();
+ALTER TABLE low.parent OWNER TO CURRENT_USER;
+CALL try_flush();
+-- A lesser role cannot stop flushes by a foreign key to them; one to the key
+-- does no harm.
+ALTER TABLE boss.t OWNER TO mdb_boss;
+GRANT REFERENCES ON boss.t TO mdb_low;
+SET ROLE mdb_low;
+CALL fails($$CREATE TABLE low.child (code int REFERENCES boss.t (code))$$);
+CALL fails($$CREATE TABLE low.child (code int REFERENCES boss.t (code) ON UPDATE CASCADE)$$);
+CREATE TABLE low.child (id int REFERENCES boss.t);
+CALL fails($$ALTER TABLE low.child ADD FOREIGN KEY (id) REFERENCES boss.t (code)$$);
+RESET ROLE;
+SELECT mdbatch_put('boss.t', '{"id": 1, "code": 7}');
+CALL try_flush();
+DROP TABLE low.child;
+-- A table that has triggers of a lesser role already cannot reference them.
+CREATE TABLE boss.child (code int);
+GRANT TRIGGER ON boss.child TO mdb_low;
+SET ROLE mdb_low;
+CALL low.trigger_on('boss.child');
+RESET ROLE;
+CALL fails($$ALTER TABLE boss.child ADD FOREIGN KEY (code) REFERENCES boss.t (code) ON UPDATE CASCADE$$);
+DROP TABLE boss.child, boss.t, low.parent;
+
+-- Partitions once more: one that has partitions, one that gets the triggers of
+-- the table above it, and the key of that one.
+CREATE TABLE boss.t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+CREATE TABLE boss.p1 (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+CREATE TABLE boss.p2 PARTITION OF boss.p1 FOR VALUES FROM (0) TO (10);
+GRANT TRIGGER ON boss.p2 TO mdb_low;
+SET ROLE mdb_low;
+CALL low.trigger_on('boss.p2');
+RESET ROLE;
+ALTER TABLE boss.t OWNER TO mdb_boss;
+SELECT mdbatch_attach('boss.t');
+CALL fails($$ALTER TABLE boss.t ATTACH PARTITION boss.p1 FOR VALUES FROM (0) TO (10)$$);
+DROP TABLE boss.t, boss.p1;
+CREATE TABLE boss.p1 (id int, v text) PARTITION BY RANGE (id);
+GRANT TRIGGER ON boss.p1 TO mdb_low;
+SET ROLE mdb_low;
+CALL low.trigger_on('boss.p1');
+RESET ROLE;
+CREATE TABLE boss.t PARTITION OF boss.p1 (PRIMARY KEY (id)) FOR VALUES FROM (0) TO (10);
+ALTER TABLE boss.t OWNER TO mdb_boss;
+CALL fails($$SELECT mdbatch_attach('boss.t')$$);
+ALTER TABLE boss.p1 DETACH PARTITION boss.t;
+SELECT mdbatch_attach('boss.t');
+CALL fails($$ALTER TABLE boss.p1 ATTACH PARTITION boss.t FOR VALUES FROM (0) TO (10)$$);
+DROP TABLE boss.t, boss.p1;
+CREATE TABLE boss.p1 (id int, v text) PARTITION BY RANGE ((boss.compare(id, 0)));
+CREATE TABLE boss.t PARTITION OF boss.p1 (PRIMARY KEY (id)) FOR VALUES FROM (0) TO (10);
+CALL try_attach();
+SELECT mdbatch_put('boss.t', '{"id": 1}');
+CALL try_flush();
+ALTER FUNCTION boss.compare(int, int) OWNER TO mdb_low;
+SELECT mdbatch_put('boss.t', '{"id": 2}');
+CALL try_flush();
+ALTER FUNCTION boss.compare(int, int) OWNER TO CURRENT_USER;
+CALL try_flush();
+ALTER TABLE boss.p1 OWNER TO mdb_low;
+SELECT mdbatch_put('boss.t', '{"id": 3}');
+CALL try_flush();
+DROP TABLE boss.p1;
+
+-- What looks at a table as a superuser runs no code of its owner: an index whose
+-- predicate can be computed.
+SET ROLE mdb_low;
+CREATE FUNCTION low.spy(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM boss.note('predicate'); RETURN true; END $$;
+CREATE TABLE low.t (id int PRIMARY KEY, v text);
+CREATE UNIQUE INDEX ON low.t (id) WHERE low.spy(1);
+RESET ROLE;
+TRUNCATE ran;
+SELECT mdbatch_attach('low.t');
+SELECT mdbatch_flush('low.t');
+SELECT mdbatch_discard('low.t');
+SELECT mdbatch_retry('low.t');
+SELECT mdbatch_detach('low.t');
+SELECT count(*) FROM ran WHERE who = current_user;
+DROP TABLE low.t;
+
+-- Names of ours in our schema: a second function of that name makes all calls
+-- ambiguous.
+GRANT CREATE ON SCHEMA public TO mdb_low;
+SET ROLE mdb_low;
+CALL fails($$CREATE FUNCTION public.mdbatch_flushing(x int DEFAULT 1) RETURNS SETOF record LANGUAGE sql AS 'SELECT 1'$$);
+CALL fails($$CREATE FUNCTION public.mdbatch_add(uuid, text, text) RETURNS int LANGUAGE sql AS 'SELECT 1'$$);
+CREATE FUNCTION public.low_function() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CALL fails($$ALTER FUNCTION public.low_function() RENAME TO mdbatch_put$$);
+CREATE FUNCTION low.mdbatch_put(regclass, jsonb) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CALL fails($$ALTER FUNCTION low.mdbatch_put(regclass, jsonb) SET SCHEMA public$$);
+DROP FUNCTION public.low_function();
+RESET ROLE;
+REVOKE CREATE ON SCHEMA public FROM mdb_low;
 
 -- Row-level security that applies to the owner, rules, and what is no table any
 -- more: none is attached, and none is flushed.

@@ -9,7 +9,7 @@
  * whatever it was granted.
  *
  * Model: an object-access hook looks at each trigger, rule and policy that is
- * made or altered, and at each new partition.  The guard holds for the target,
+ * made or altered, at each new partition, and at each foreign key to a target.  The guard holds for the target,
  * its partitions, and the tables that change with it through foreign keys
  * (reach.c).  On mdbatch_rejected, which the worker writes as its owner, a
  * superuser, the guard lets nobody do anything; on mdbatch_metadata only roles
@@ -24,14 +24,15 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_policy.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
@@ -45,6 +46,7 @@
 #include "extension.h"
 #include "guard.h"
 #include "labels.h"
+#include "layout.h"
 #include "reach.h"
 #include "trigger_right.h"
 #include "trust.h"
@@ -113,6 +115,45 @@ table_of(const Guarded *kind, Oid object_id)
 	return relid;
 }
 
+/* A trigger that this command has made, palloc'd; NULL if it is gone. */
+static Form_pg_trigger
+read_trigger(Oid trigger)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	Form_pg_trigger form = NULL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, SnapshotSelf,
+							  1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		form = palloc(sizeof(FormData_pg_trigger));
+		memcpy(form, GETSTRUCT(tuple), offsetof(FormData_pg_trigger, tgattr));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return form;
+}
+
+/* The columns of a target's key. */
+static Bitmapset *
+key_of(Oid relid)
+{
+	Relation	rel = relation_open(relid, AccessShareLock);
+	MdbLayout  *layout = mdb_layout_read(rel);
+	Bitmapset  *key = NULL;
+
+	for (int i = 0; layout != NULL && i < layout->label.nkeys; i++)
+		key = bms_add_member(key, layout->columns[i].attnum);
+	relation_close(rel, AccessShareLock);
+	return key;
+}
+
 /* Is this command our own install or update script? */
 static bool
 in_own_script(void)
@@ -139,8 +180,7 @@ static bool
 contains(Oid target, Oid relid)
 {
 	return target == relid ||
-		(get_rel_relispartition(relid) &&
-		 list_member_oid(get_partition_ancestors(relid), target));
+		list_member_oid(mdb_reach_ancestors(relid), target);
 }
 
 /*
@@ -176,23 +216,129 @@ check_role(Oid relid)
 }
 
 /*
- * A table becomes a partition.  It brings the triggers that it has, so they
- * must be none that a lesser role can have made: as when attaching.
+ * ERROR if a table, or one that is written with it, has triggers that a role
+ * can have made which the owner of a target does not trust.
+ */
+static void
+check_triggers(Oid relid, Oid owner)
+{
+	ListCell   *cell;
+
+	foreach(cell, mdb_reach_tables(relid, NULL))
+		mdb_trigger_right_check(lfirst_oid(cell), owner);
+}
+
+/* The owners of the targets that write a table. */
+static List *
+owners_of_targets(Oid relid)
+{
+	List	   *owners = NIL;
+	ListCell   *cell;
+
+	foreach(cell, mdb_reach_from(relid))
+		if (mdb_labels_is_attached(lfirst_oid(cell)))
+			owners = list_append_unique_oid(owners, owner_of(lfirst_oid(cell)));
+	return owners;
+}
+
+/*
+ * A table becomes a partition.  It brings the triggers that it has, with those
+ * of its own partitions, to the targets above it; and gets those of the tables
+ * above it, if it is a target or has one.  They must be none that a lesser role
+ * can have made: as when attaching.
  */
 static void
 check_partition(Oid child, Oid parent)
 {
 	ListCell   *cell;
+	ListCell   *inner;
 
 	check_rejected(parent);
-	foreach(cell, mdb_reach_from(parent))
+	foreach(cell, owners_of_targets(parent))
+		check_triggers(child, lfirst_oid(cell));
+	foreach(cell, mdb_reach_with_partitions(child))
+	{
+		Oid			part = lfirst_oid(cell);
+
+		if (!mdb_labels_is_attached(part))
+			continue;
+		mdb_trigger_right_check(parent, owner_of(part));
+		foreach(inner, mdb_reach_ancestors(parent))
+			mdb_trigger_right_check(lfirst_oid(inner), owner_of(part));
+	}
+}
+
+/*
+ * A foreign key is made that has flushes of a target look at the referencing
+ * table, or write it.  A lesser role could so stop all flushes, as they run no
+ * code of such a role; and any role could bring triggers of a lesser one.
+ */
+static void
+check_foreign_key(Oid trigger)
+{
+	Form_pg_trigger form = read_trigger(trigger);
+	ListCell   *cell;
+
+	if (form == NULL || !mdb_reach_is_update_trigger(form))
+		return;
+	foreach(cell, mdb_reach_from(form->tgrelid))
 	{
 		Oid			target = lfirst_oid(cell);
 		Oid			owner = owner_of(target);
 
-		if (OidIsValid(owner) && mdb_labels_is_attached(target))
-			mdb_trigger_right_check(child, owner);
+		if (!mdb_labels_is_attached(target) ||
+			(contains(target, form->tgrelid) &&
+			 mdb_reach_references_key(form->tgconstraint, target,
+									  key_of(target))))
+			continue;
+		if (!mdb_trust_role(GetUserId(), owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("must have the privileges of role \"%s\" to reference columns of table \"%s\" that are not in its key",
+							GetUserNameFromId(owner, true),
+							get_rel_name(target)),
+					 errdetail("The table is attached, and its flushes would have to check the foreign key.")));
+		check_triggers(form->tgconstrrelid, owner);
 	}
+}
+
+/*
+ * ERROR if a function is made or renamed that calls of ours could mean, too:
+ * one that has our names, in our schema.  A superuser knows what he does, and
+ * restores what there was before.
+ */
+static void
+check_function(Oid function)
+{
+	Relation	catalog;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		is_ours = false;
+
+	if (superuser())
+		return;
+	catalog = table_open(ProcedureRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_proc_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(function));
+	scan = systable_beginscan(catalog, ProcedureOidIndexId, true, SnapshotSelf,
+							  1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+
+		is_ours = strncmp(NameStr(form->proname), "mdbatch_", 8) == 0 &&
+			form->pronamespace == mdb_extension_schema(true);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	if (is_ours)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("functions of schema \"%s\" whose names begin with \"mdbatch_\" belong to extension \"mdbatch\"",
+						get_namespace_name(mdb_extension_schema(true))),
+				 errhint("Choose another name or schema: calls would be ambiguous.")));
 }
 
 static void
@@ -243,10 +389,20 @@ object_accessed(ObjectAccessType access, Oid class_id, Oid object_id,
 	switch (class_id)
 	{
 		case TriggerRelationId:
+			if (OidIsValid(get_extension_oid("mdbatch", true)))
+			{
+				check_object(class_id, object_id);
+				if (!altered)
+					check_foreign_key(object_id);
+			}
+			break;
 		case RewriteRelationId:
 		case PolicyRelationId:
 			if (OidIsValid(get_extension_oid("mdbatch", true)))
 				check_object(class_id, object_id);
+			break;
+		case ProcedureRelationId:
+			check_function(object_id);
 			break;
 		case RelationRelationId:
 			if (altered)

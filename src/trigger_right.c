@@ -12,6 +12,8 @@
  * Locking: the caller has the table locked against new triggers.
  *
  * Limits: a role that held the right once and does so no more is not known.
+ * A partition's triggers can be clones of those of the tables above it, so the
+ * right is looked for there, too.
  */
 #include "postgres.h"
 
@@ -30,6 +32,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "reach.h"
 #include "trigger_right.h"
 #include "trust.h"
 
@@ -100,11 +103,21 @@ find_trigger_right(Oid relid, Oid owner, Oid *role)
 void
 mdb_trigger_right_check(Oid relid, Oid owner)
 {
-	Oid			role;
-	char	   *names;
+	char	   *names = trigger_names(relid);
+	List	   *tables = lcons_oid(relid, mdb_reach_ancestors(relid));
+	ListCell   *cell;
+	Oid			role = InvalidOid;
+	bool		found = false;
 
-	if (!find_trigger_right(relid, owner, &role) ||
-		(names = trigger_names(relid)) == NULL)
+	if (names == NULL)
+		return;
+	foreach(cell, tables)
+	{
+		found = find_trigger_right(lfirst_oid(cell), owner, &role);
+		if (found)
+			break;
+	}
+	if (!found)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
