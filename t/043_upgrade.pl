@@ -319,9 +319,9 @@ SQL
 	},
 	{
 		what => 'how a function runs',
-		old => qr/(?<='mdbatch_stat_reset'\nLANGUAGE C VOLATILE STRICT PARALLEL )RESTRICTED/,
+		old => qr/(?<='mdbatch_pending'\nLANGUAGE C VOLATILE STRICT PARALLEL )RESTRICTED/,
 		instead => 'UNSAFE',
-		update => 'ALTER FUNCTION @extschema@.mdbatch_stat_reset() PARALLEL UNSAFE;',
+		update => 'ALTER FUNCTION @extschema@.mdbatch_pending() PARALLEL UNSAFE;',
 		found => qr/^\+\s+LANGUAGE c STRICT PARALLEL RESTRICTED$/m
 	},
 	{
