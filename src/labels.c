@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -31,7 +32,6 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_seclabel.h"
 #include "commands/seclabel.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -358,35 +358,40 @@ mdb_labels_is_attached(Oid relid)
 	return mdb_labels_is_table(relid) && (problem != NULL || label.attached);
 }
 
-static bool
-visit_labelled(Oid relid, int subid, const char *text, void *state)
-{
-	List	  **tables = state;
-
-	*tables = list_append_unique_oid(*tables, relid);
-	return false;
-}
-
 /*
  * Take all labels off, with the extension, which is locked: no new ones come.
- * A table can be dropped, or relabelled, until it is locked.
+ * Tables are not locked, so that no lock on one stops DROP EXTENSION; if a table
+ * is being dropped, its labels are gone when that has committed.
  */
 void
 mdb_labels_clear_all(void)
 {
-	List	   *tables = NIL;
-	ListCell   *cell;
+	Relation	catalog = table_open(SecLabelRelationId, RowExclusiveLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
 
-	scan_labels(InvalidOid, ALL_PARTS, visit_labelled, &tables);
-	foreach(cell, tables)
+	ScanKeyInit(&keys[0], Anum_pg_seclabel_classoid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_seclabel_provider, BTEqualStrategyNumber,
+				F_TEXTEQ, CStringGetTextDatum(MDB_PROVIDER));
+	scan = systable_beginscan(catalog, SecLabelObjectIndexId, true, NULL,
+							  lengthof(keys), keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		Oid			relid = lfirst_oid(cell);
+		Oid			relid = ((FormData_pg_seclabel *) GETSTRUCT(tuple))->objoid;
+		TM_FailureData failure;
 
-		LockRelationOid(relid, ShareUpdateExclusiveLock);
+		if (heap_delete(catalog, &tuple->t_self, GetCurrentCommandId(true),
+						InvalidSnapshot, true, &failure,
+						false) == TM_Updated)
+			elog(ERROR, "label of table %u was changed while it was removed",
+				 relid);
 		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 			CacheInvalidateRelcacheByRelid(relid);
-		scan_labels(relid, ALL_PARTS, visit_clear, NULL);
 	}
+	systable_endscan(scan);
+	table_close(catalog, RowExclusiveLock);
 }
 
 typedef struct Twin
