@@ -171,20 +171,21 @@ mdb_shown_input(const JsonbValue *value)
 	return mdb_shown_fragment(value);
 }
 
+/* Show a value; if it is too long, it counts as one that cannot be shown. */
 static void
 show_value(void *state)
 {
 	const Attempt *attempt = state;
+	MdbShownValue *shown = attempt->shown;
 	Oid			output;
 	bool		is_varlena;
 
 	getTypeOutputInfo(attempt->type, &output, &is_varlena);
-	attempt->shown->text = OidOutputFunctionCall(output, attempt->value);
-	attempt->shown->json = mdb_shown_json(attempt->type, attempt->shown->text);
-	if (strlen(attempt->shown->json) > attempt->room)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("entry is too large to be shown")));
+	shown->text = OidOutputFunctionCall(output, attempt->value);
+	if (strlen(shown->text) <= attempt->room)
+		shown->json = mdb_shown_json(attempt->type, shown->text);
+	if (shown->json != NULL && strlen(shown->json) > attempt->room)
+		shown->json = NULL;
 }
 
 /* The bytes of a value in hexadecimal, as many as there is room for. */
@@ -228,25 +229,29 @@ check_error(ErrorData *error)
 	FreeErrorData(error);
 }
 
-/* Show a value that is not null; if that fails, and careful, its bytes. */
+/*
+ * Show a value that is not null.  If that cannot be, its bytes; but an error of
+ * its output function is raised, unless careful.
+ */
 static void
 show_column(Attempt *attempt, bool careful, Size *room_for_bytes)
 {
-	ErrorData  *error;
+	MdbShownValue *shown = attempt->shown;
+	ErrorData  *error = NULL;
 
-	if (!careful)
-	{
+	if (careful)
+		error = mdb_isolate_try(show_value, attempt, CurrentMemoryContext);
+	else
 		show_value(attempt);
-		return;
+	if (error != NULL)
+		check_error(error);
+	if (error != NULL || shown->json == NULL)
+	{
+		shown->text = shown->json = NULL;
+		shown->hex =
+			value_to_hex(&attempt->plan->definition->columns[attempt->column],
+						 attempt->value, room_for_bytes);
 	}
-	error = mdb_isolate_try(show_value, attempt, CurrentMemoryContext);
-	if (error == NULL)
-		return;
-	check_error(error);
-	attempt->shown->text = attempt->shown->json = NULL;
-	attempt->shown->hex =
-		value_to_hex(&attempt->plan->definition->columns[attempt->column],
-					 attempt->value, room_for_bytes);
 }
 
 /* True if a column has a float sum that was too large for a double. */
