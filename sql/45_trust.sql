@@ -538,7 +538,12 @@ CALL fails($$ALTER TABLE mdbatch_rejected OWNER TO mdb_low$$);
 CALL fails($$ALTER TABLE mdbatch_rejected RENAME TO other$$);
 CALL fails($$ALTER TABLE mdbatch_rejected SET SCHEMA boss$$);
 CALL fails($$CREATE TABLE low.heir () INHERITS (mdbatch_rejected)$$);
+CALL fails($$ALTER TABLE mdbatch_rejected SET TABLESPACE pg_default, DISABLE TRIGGER ALL$$);
+-- but for what VACUUM and pg_restore do
 VACUUM FULL mdbatch_rejected;
+ALTER TABLE mdbatch_rejected DISABLE TRIGGER ALL;
+ALTER TABLE mdbatch_rejected ENABLE TRIGGER ALL;
+ALTER TABLE mdbatch_rejected ENABLE REPLICA TRIGGER mdbatch_not_replicated;
 REVOKE TRIGGER ON mdbatch_metadata, mdbatch_rejected FROM mdb_low;
 
 SELECT * FROM ran;

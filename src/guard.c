@@ -342,7 +342,7 @@ check_function(Oid function)
 }
 
 static void
-check_object(Oid class_id, Oid object_id)
+check_object(Oid class_id, Oid object_id, bool altered)
 {
 	for (int i = 0; i < (int) lengthof(guarded); i++)
 	{
@@ -353,9 +353,38 @@ check_object(Oid class_id, Oid object_id)
 		relid = table_of(&guarded[i], object_id);
 		if (!OidIsValid(relid))
 			return;
-		check_rejected(relid);
+
+		/* Its own trigger can be switched off and on. */
+		if (class_id != TriggerRelationId || !altered)
+			check_rejected(relid);
 		check_role(relid);
 	}
+}
+
+/* Does the command only switch triggers on or off, as pg_restore does? */
+static bool
+switches_triggers(const AlterTableStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->cmds)
+	{
+		switch (lfirst_node(AlterTableCmd, cell)->subtype)
+		{
+			case AT_EnableTrig:
+			case AT_EnableAlwaysTrig:
+			case AT_EnableReplicaTrig:
+			case AT_EnableTrigAll:
+			case AT_EnableTrigUser:
+			case AT_DisableTrig:
+			case AT_DisableTrigAll:
+			case AT_DisableTrigUser:
+				break;
+			default:
+				return false;
+		}
+	}
+	return true;
 }
 
 /*
@@ -365,6 +394,8 @@ check_object(Oid class_id, Oid object_id)
 void
 mdb_guard_alter_table(const AlterTableStmt *statement)
 {
+	if (switches_triggers(statement))
+		return;
 	check_rejected(RangeVarGetRelid(statement->relation, NoLock, true));
 }
 
@@ -391,7 +422,7 @@ object_accessed(ObjectAccessType access, Oid class_id, Oid object_id,
 		case TriggerRelationId:
 			if (OidIsValid(get_extension_oid("mdbatch", true)))
 			{
-				check_object(class_id, object_id);
+				check_object(class_id, object_id, altered);
 				if (!altered)
 					check_foreign_key(object_id);
 			}
@@ -399,7 +430,7 @@ object_accessed(ObjectAccessType access, Oid class_id, Oid object_id,
 		case RewriteRelationId:
 		case PolicyRelationId:
 			if (OidIsValid(get_extension_oid("mdbatch", true)))
-				check_object(class_id, object_id);
+				check_object(class_id, object_id, altered);
 			break;
 		case ProcedureRelationId:
 			check_function(object_id);
