@@ -27,7 +27,7 @@ sub flushed
 
 	sql("TRUNCATE closed; SELECT mdbatch_flush('$target')");
 	return sql("SELECT id, to_jsonb(c) FROM $target ORDER BY id") . '/'
-	  . sql("SELECT key, sqlstate, entry ? 'entry bytes'
+	  . sql("SELECT key, sqlstate, bytes IS NOT NULL
 		FROM mdbatch_rejected WHERE target = 'public.$target' ORDER BY key");
 }
 
