@@ -146,11 +146,11 @@ RESET client_min_messages;
 DROP PROCEDURE trip;
 
 -- Rows that mdbatch has not made, of a table, however they are called.
-CREATE FUNCTION made_up(of regclass, entry jsonb, at timestamptz DEFAULT now(), key jsonb DEFAULT '{}', owner text DEFAULT current_user, target text DEFAULT 'whatever')
+CREATE FUNCTION made_up(of regclass, entry jsonb, at timestamptz DEFAULT now(), key jsonb DEFAULT '{}', owner text DEFAULT NULL, target text DEFAULT 'whatever')
 RETURNS mdbatch_rejected LANGUAGE sql AS $$
   SELECT ROW(target, key, entry, '23514', 'no', at, false, NULL,
     coalesce((SELECT label::jsonb->>'identity' FROM pg_seclabel WHERE objoid = of AND objsubid = 0 AND provider = 'mdbatch'), '00000000-0000-0000-0000-000000000000')::uuid,
-    owner, uuid_send(gen_random_uuid()))::mdbatch_rejected
+    coalesce(owner, (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = of)), uuid_send(gen_random_uuid()))::mdbatch_rejected
 $$;
 
 -- A target: its CHECK is dropped, its rows come back, merged as ever.
@@ -314,7 +314,7 @@ GRANT ALL ON t TO mdb_retry_user;
 INSERT INTO mdbatch_rejected SELECT r.* FROM made_up('t', '{"id": 1, "ver": 2, "v": "retried"}', owner => 'mdb_retry_owner') r;
 INSERT INTO mdbatch_rejected SELECT r.* FROM made_up('other', '{"id": 1, "v": "other"}') r;
 -- The table was another's when it refused that one.
-INSERT INTO mdbatch_rejected SELECT r.* FROM made_up('t', '{"id": 2, "ver": 2, "v": "not his"}') r;
+INSERT INTO mdbatch_rejected SELECT r.* FROM made_up('t', '{"id": 2, "ver": 2, "v": "not his"}', owner => current_user) r;
 SET ROLE mdb_retry_owner;
 CALL fails($$SELECT mdbatch_retry('t')$$);
 RESET ROLE;
@@ -333,7 +333,7 @@ SELECT id, ver, v FROM t WHERE id IN (1, 2);
 SELECT mdbatch_retry('t');
 SELECT mdbatch_flush('t');
 SELECT id, ver, v FROM t WHERE id IN (1, 2) ORDER BY id;
--- If the role is gone, superusers alone have its privileges.
+-- The table cannot have it, whoever calls; nor that of a role that is gone.
 INSERT INTO mdbatch_rejected SELECT r.* FROM made_up('t', '{"id": 2, "ver": 3, "v": "of nobody"}', owner => 'mdb_no_such_role') r;
 SET ROLE mdb_retry_owner;
 SELECT mdbatch_retry('t');
@@ -341,6 +341,7 @@ RESET ROLE;
 SELECT mdbatch_retry('t');
 SELECT mdbatch_flush('t');
 SELECT id, ver, v FROM t WHERE id = 2;
+DELETE FROM mdbatch_rejected WHERE owner IN (current_user, 'mdb_no_such_role');
 -- An owner who may not add may not retry.
 INSERT INTO mdbatch_rejected SELECT r.* FROM made_up('t', '{"id": 1, "ver": 3, "v": "no"}', owner => 'mdb_retry_owner') r;
 REVOKE INSERT ON t FROM mdb_retry_owner;

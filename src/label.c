@@ -193,7 +193,10 @@ take_identity(const char *text, MdbTableLabel *label)
 	label->has_identity = true;
 	label->identity = *DatumGetUUIDP(DirectFunctionCall1(uuid_in,
 														 CStringGetDatum(text)));
-	return NULL;
+	for (int i = 0; i < UUID_LEN; i++)
+		if (label->identity.data[i] != 0)
+			return NULL;
+	return _("The identity must not be nil.");
 }
 
 /* What the label of a table says.  Returns what is wrong with it, or NULL. */

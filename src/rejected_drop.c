@@ -17,8 +17,12 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_class.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "labels.h"
 #include "rejected.h"
@@ -29,15 +33,31 @@ typedef struct Remains
 {
 	const pg_uuid_t *identity;
 	Oid			relid;
+	Oid			owner;			/* of that table */
 	bool		looked;			/* at the labels of other tables */
 	bool		shared;			/* another one has the identity */
 } Remains;
+
+/* Identities can be copied: the row must be one that the owner can have. */
+static bool
+is_of_owner(MdbRejected *table, HeapTuple tuple, Oid owner)
+{
+	bool		isnull;
+	Datum		name = mdb_rejected_get(table, tuple, MDB_REJECTED_OWNER,
+										&isnull);
+	Oid			role = get_role_oid(TextDatumGetCString(name), true);
+
+	return OidIsValid(role) && has_privs_of_role(owner, role);
+}
 
 static bool
 remove_row(MdbRejected *table, HeapTuple tuple, void *state)
 {
 	Remains    *remains = state;
 	ItemPointerData tid = tuple->t_self;
+
+	if (!is_of_owner(table, tuple, remains->owner))
+		return true;
 
 	if (!remains->looked)
 		remains->shared = OidIsValid(mdb_labels_twin(remains->relid,
@@ -48,6 +68,20 @@ remove_row(MdbRejected *table, HeapTuple tuple, void *state)
 	if (mdb_rejected_lock(table, &tid, LockWaitBlock))
 		mdb_rejected_delete(table);
 	return true;
+}
+
+static Oid
+owner_of(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
 }
 
 /* Not what is dropped most: indexes, sequences, and the like. */
@@ -77,6 +111,7 @@ mdb_rejected_drop(Oid relid)
 		return;
 	remains.identity = &identity;
 	remains.relid = relid;
+	remains.owner = owner_of(relid);
 	mdb_rejected_walk(&table, &identity, NULL, ForwardScanDirection,
 					  remove_row, &remains);
 	mdb_rejected_close(&table);
