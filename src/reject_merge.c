@@ -244,8 +244,8 @@ merge_column(MdbShown *shown, int i, Jsonb *entry, Jsonb *bytes,
 	{
 		if (column->role > MDB_LAST)
 		{
-			/* NULL counts as absent. */
-			if (kept.type == jbvNull)
+			/* NULL counts as absent; bytes cannot be merged, and stay. */
+			if (kept.type == jbvNull || ours->hex != NULL)
 				return;
 			if (ours->text == NULL)
 			{

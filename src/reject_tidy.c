@@ -47,7 +47,7 @@ typedef struct Tidying
 	const pg_uuid_t *identity;
 	const char *owner;
 	const char *target;
-	TimestampTz deadline;
+	TimestampTz limit;			/* nothing is begun after that */
 	Estimate   *estimate;
 
 	/* Of one walk. */
@@ -112,14 +112,16 @@ visit_rename(MdbRejected *table, HeapTuple tuple, void *state)
 	values[MDB_REJECTED_TARGET - 1] = CStringGetTextDatum(tidying->target);
 	replace[MDB_REJECTED_TARGET - 1] = true;
 	mdb_rejected_update(table, values, isnull, replace);
-	return GetCurrentTimestamp() < tidying->deadline;
+	return GetCurrentTimestamp() < tidying->limit;
 }
 
 static bool
 visit_count(MdbRejected *table, HeapTuple tuple, void *state)
 {
-	((Tidying *) state)->count++;
-	return true;
+	Tidying    *tidying = state;
+
+	tidying->count++;
+	return GetCurrentTimestamp() < tidying->limit;
 }
 
 static bool
@@ -131,7 +133,8 @@ visit_forget(MdbRejected *table, HeapTuple tuple, void *state)
 	if (!mdb_rejected_lock(table, &tid, LockWaitSkip))
 		return true;
 	mdb_rejected_delete(table);
-	return ++tidying->forgotten < tidying->excess;
+	return ++tidying->forgotten < tidying->excess &&
+		GetCurrentTimestamp() < tidying->limit;
 }
 
 static void
@@ -187,13 +190,16 @@ mdb_reject_tidy(int batch, const pg_uuid_t *identity, const char *owner,
 												  "mdbatch tidying",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
+	TimestampTz now = GetCurrentTimestamp();
 	Tidying		tidying = {0};
 	ErrorData  *error;
 
 	tidying.identity = identity;
 	tidying.owner = owner;
 	tidying.target = target;
-	tidying.deadline = deadline;
+
+	/* What is done until then stays; the next flush goes on. */
+	tidying.limit = now + Min((deadline - now) / 2, USECS_PER_SEC);
 	tidying.estimate = estimate_of(batch, identity, owner);
 	if (tidying.estimate->nrows != UNKNOWN)
 		tidying.estimate->nrows += ninserted;

@@ -98,7 +98,7 @@ has_columns(Relation rel)
 		}
 		else if (att->attisdropped || att->atttypid != expected[i].type ||
 				 strcmp(NameStr(att->attname), expected[i].name) != 0 ||
-				 (att->attnotnull && !expected[i].not_null))
+				 att->attnotnull != expected[i].not_null)
 			return false;
 	}
 	return true;

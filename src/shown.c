@@ -66,6 +66,7 @@ void
 mdb_shown_enter(MdbAsOwner *before, Oid role)
 {
 	mdb_as_owner_enter(before, role);
+	mdb_as_owner_set("array_nulls", "on");
 	mdb_as_owner_set("lc_monetary", "C");
 	mdb_as_owner_set("quote_all_identifiers", "off");
 	mdb_as_owner_set("xmloption", "content");
@@ -190,19 +191,25 @@ show_value(void *state)
 
 /* The bytes of a value in hexadecimal, as many as there is room for. */
 static char *
-value_to_hex(const MdbColumn *column, Datum value, Size *room)
+value_to_hex(const MdbColumn *column, Oid type, Datum value, Size *room)
 {
 	char		stored[sizeof(Datum)];
 	const char *bytes = DatumGetPointer(value);
-	Size		nbytes = column->typlen;
+	int16		typlen = column->typlen;
+	bool		typbyval = column->typbyval;
+	Size		nbytes;
 	char	   *hex;
 
-	if (column->typbyval)
+	/* A sum is of a wider type; the column's own can have been dropped. */
+	if (type != column->type)
+		get_typlenbyval(type, &typlen, &typbyval);
+	nbytes = typlen;
+	if (typbyval)
 	{
-		store_att_byval(stored, value, column->typlen);
+		store_att_byval(stored, value, typlen);
 		bytes = stored;
 	}
-	else if (column->typlen < 0)
+	else if (typlen < 0)
 	{
 		nbytes = VARSIZE_ANY_EXHDR(DatumGetPointer(value));
 		bytes = VARDATA_ANY(DatumGetPointer(value));
@@ -250,7 +257,7 @@ show_column(Attempt *attempt, bool careful, Size *room_for_bytes)
 		shown->text = shown->json = NULL;
 		shown->hex =
 			value_to_hex(&attempt->plan->definition->columns[attempt->column],
-						 attempt->value, room_for_bytes);
+						 attempt->type, attempt->value, room_for_bytes);
 	}
 }
 
@@ -313,7 +320,7 @@ mdb_shown_entry(MdbShown *shown, MdbRef ref, bool careful)
 			continue;			/* it went with its column (R23) */
 		else if (shown->names[i] == NULL ||
 				 shown->plan->columns[i].unreadable)
-			attempt.shown->hex = value_to_hex(column, values[i],
+			attempt.shown->hex = value_to_hex(column, attempt.type, values[i],
 											  &room_for_bytes);
 		else if (column->role == MDB_SUM &&
 				 has_overflowed(definition, contents, i))
