@@ -92,9 +92,10 @@ wanted_database(Node *command, bool *copied)
 	if (IsA(command, AlterDatabaseStmt))
 	{
 		AlterDatabaseStmt *alter = (AlterDatabaseStmt *) command;
+		DefElem    *option = find_option(alter->options, "allow_connections");
 
 		return find_option(alter->options, "tablespace") != NULL ||
-			find_option(alter->options, "allow_connections") != NULL ?
+			(option != NULL && !defGetBoolean(option)) ?
 			alter->dbname : NULL;
 	}
 	if (IsA(command, CreatedbStmt))
