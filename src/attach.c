@@ -88,18 +88,28 @@ check_trust(Relation rel, const MdbLayout *layout)
 {
 	Oid			owner = rel->rd_rel->relowner;
 	Bitmapset  *key = NULL;
+	List	   *locked = NIL;
 	MdbTrusted	trusted;
 	ListCell   *cell;
 
 	for (int i = 0; i < layout->label.nkeys; i++)
 		key = bms_add_member(key, layout->columns[i].attnum);
-	trusted = mdb_trust_check_target(RelationGetRelid(rel), owner, key);
-	foreach(cell, trusted.tables)
+
+	/*
+	 * A trigger, partition or foreign key that is being made now is seen by
+	 * one side or the other: look again until all tables are locked.
+	 */
+	for (;;)
 	{
-		/* A trigger that is being made now is seen by one side or the other. */
-		LockRelationOid(lfirst_oid(cell), ShareUpdateExclusiveLock);
-		mdb_trigger_right_check(lfirst_oid(cell), owner);
+		trusted = mdb_trust_check_target(RelationGetRelid(rel), owner, key);
+		if (list_difference_oid(trusted.tables, locked) == NIL)
+			break;
+		foreach(cell, list_difference_oid(trusted.tables, locked))
+			LockRelationOid(lfirst_oid(cell), ShareUpdateExclusiveLock);
+		locked = list_concat_unique_oid(locked, trusted.tables);
 	}
+	foreach(cell, trusted.tables)
+		mdb_trigger_right_check(lfirst_oid(cell), owner);
 	bms_free(key);
 }
 

@@ -62,6 +62,8 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
@@ -87,14 +89,22 @@ typedef struct Members
 	AttrNumber	oid_attnum;		/* which of them */
 } Members;
 
-static const Members table_members[] = {
-	{AttrDefaultRelationId, AttrDefaultIndexId, Anum_pg_attrdef_adrelid,
-	AttrDefaultRelationId, Anum_pg_attrdef_oid},
+/* What a look at a table can run: the planner computes some of it. */
+static const Members read_members[] = {
 	{ConstraintRelationId, ConstraintRelidTypidNameIndexId,
 		Anum_pg_constraint_conrelid, ConstraintRelationId,
 	Anum_pg_constraint_oid},
 	{IndexRelationId, IndexIndrelidIndexId, Anum_pg_index_indrelid,
 	RelationRelationId, Anum_pg_index_indexrelid},
+	{StatisticExtRelationId, StatisticExtRelidIndexId,
+		Anum_pg_statistic_ext_stxrelid, StatisticExtRelationId,
+	Anum_pg_statistic_ext_oid}
+};
+
+/* What a write runs, too. */
+static const Members write_members[] = {
+	{AttrDefaultRelationId, AttrDefaultIndexId, Anum_pg_attrdef_adrelid,
+	AttrDefaultRelationId, Anum_pg_attrdef_oid},
 	{TriggerRelationId, TriggerRelidNameIndexId, Anum_pg_trigger_tgrelid,
 	TriggerRelationId, Anum_pg_trigger_oid}
 };
@@ -123,6 +133,8 @@ typedef struct TrustWalk
 } TrustWalk;
 
 static void visit(TrustWalk *walk, Oid class_id, Oid object_id);
+static void visit_members(TrustWalk *walk, const Members *members,
+						  Oid owner_id);
 
 /* Could the role do all that the owner can, without a flush? */
 bool
@@ -200,21 +212,28 @@ follow(TrustWalk *walk, Oid class_id, Oid object_id)
 	table_close(depend, AccessShareLock);
 }
 
+/* A table that is looked at: its owner, and all code that this runs. */
+static void
+visit_read(TrustWalk *walk, Oid relid)
+{
+	if (list_member_oid(walk->relations, relid))
+		return;
+	walk->relations = lappend_oid(walk->relations, relid);
+	check_table_owner(walk, relid);
+	follow(walk, RelationRelationId, relid);
+	for (int i = 0; i < (int) lengthof(read_members); i++)
+		visit_members(walk, &read_members[i], relid);
+}
+
 /* A foreign key of a table that is written reads another table. */
 static void
 visit_referenced(TrustWalk *walk, Form_pg_constraint constraint)
 {
 	ListCell   *cell;
 
-	if (constraint->contype != CONSTRAINT_FOREIGN)
-		return;
-	foreach(cell, mdb_reach_with_partitions(constraint->confrelid))
-	{
-		Oid			relid = lfirst_oid(cell);
-
-		check_table_owner(walk, relid);
-		walk->relations = list_append_unique_oid(walk->relations, relid);
-	}
+	if (constraint->contype == CONSTRAINT_FOREIGN)
+		foreach(cell, mdb_reach_with_partitions(constraint->confrelid))
+			visit_read(walk, lfirst_oid(cell));
 }
 
 /* Visit the rows of a catalog that belong to an object. */
@@ -389,6 +408,31 @@ visit(TrustWalk *walk, Oid class_id, Oid object_id)
 	}
 }
 
+/* A rule does with the write whatever it likes, so there must be none. */
+static void
+check_rules(const TrustWalk *walk, Oid relid)
+{
+	Relation	catalog = table_open(RewriteRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_rewrite_ev_class, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, RewriteRelRulenameIndexId, true, NULL, 1,
+							  &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" cannot be a target",
+						get_rel_name(walk->target)),
+				 errdetail("Table \"%s\", which is written with it, has rules.",
+						   get_rel_name(relid))));
+}
+
 /*
  * A table that a flush writes: its owner, and all code that a write runs.  The
  * keys of the partitioned tables above it are checked, too, and what their
@@ -399,10 +443,10 @@ visit_table(TrustWalk *walk, Oid relid)
 {
 	ListCell   *cell;
 
-	check_table_owner(walk, relid);
-	follow(walk, RelationRelationId, relid);
-	for (int i = 0; i < (int) lengthof(table_members); i++)
-		visit_members(walk, &table_members[i], relid);
+	check_rules(walk, relid);
+	visit_read(walk, relid);
+	for (int i = 0; i < (int) lengthof(write_members); i++)
+		visit_members(walk, &write_members[i], relid);
 	foreach(cell, mdb_reach_ancestors(relid))
 	{
 		check_table_owner(walk, lfirst_oid(cell));
