@@ -452,6 +452,110 @@ SELECT mdbatch_detach('low.t');
 SELECT count(*) FROM ran WHERE who = current_user;
 DROP TABLE low.t;
 
+-- Retrying reads texts as the owner of the table does, whoever calls.
+SET ROLE mdb_low;
+CREATE FUNCTION low.domain_check(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM boss.note('domain'); RETURN true; END $$;
+CREATE DOMAIN low.checked AS int CHECK (low.domain_check(VALUE));
+CREATE TABLE low.t (id int PRIMARY KEY, v low.checked, n int CHECK (n > 0));
+RESET ROLE;
+DELETE FROM mdbatch_rejected;
+SELECT mdbatch_attach('low.t');
+SET ROLE mdb_low;
+SELECT mdbatch_put('low.t', '{"id": 1, "v": 1, "n": 0}');
+RESET ROLE;
+SET client_min_messages = error;
+SELECT mdbatch_flush('low.t');
+RESET client_min_messages;
+TRUNCATE ran;
+SELECT mdbatch_retry('low.t');
+SELECT DISTINCT what, who FROM ran;
+SELECT mdbatch_discard('low.t');
+-- Identities can be read and copied: rows of another owner are not got by that,
+-- not given, and not removed.
+CREATE TABLE boss.t (id int PRIMARY KEY, n int CHECK (n > 0));
+ALTER TABLE boss.t OWNER TO mdb_boss;
+SELECT mdbatch_attach('boss.t');
+SELECT mdbatch_put('boss.t', '{"id": 1, "n": 0}');
+SELECT mdbatch_put('low.t', '{"id": 7, "v": 1, "n": 0}');
+SELECT label::jsonb ->> 'identity' AS copied FROM pg_seclabel WHERE objoid = 'boss.t'::regclass AND objsubid = 0 \gset
+SELECT format('SECURITY LABEL FOR mdbatch ON TABLE low.t IS %L', jsonb_set(label::jsonb, '{identity}', to_jsonb(:'copied'::text))) AS command
+FROM pg_seclabel WHERE objoid = 'low.t'::regclass AND objsubid = 0 \gset
+SET client_min_messages = error;
+:command;
+SELECT mdbatch_flush('boss.t'), mdbatch_flush('low.t');
+SELECT mdbatch_retry('low.t');
+SELECT count(*) FROM mdbatch_pending_rows(NULL::low.t) WHERE id <> 7;
+SELECT mdbatch_flush('low.t');
+SELECT mdbatch_retry('boss.t');
+SELECT id FROM mdbatch_pending_rows(NULL::boss.t);
+SELECT mdbatch_flush('boss.t');
+SECURITY LABEL FOR mdbatch ON TABLE boss.t IS NULL;
+DROP TABLE low.t;
+SELECT owner, entry FROM mdbatch_rejected;
+RESET client_min_messages;
+CALL fails($$SECURITY LABEL FOR mdbatch ON TABLE boss.t IS '{"identity": "00000000-0000-0000-0000-000000000000"}'$$);
+DROP TABLE boss.t;
+DELETE FROM mdbatch_rejected;
+DROP DOMAIN low.checked;
+
+-- The guard stands while entries wait, also after the table was detached.
+CREATE TABLE boss.t (id int PRIMARY KEY, v text);
+ALTER TABLE boss.t OWNER TO mdb_boss;
+GRANT TRIGGER ON boss.t TO mdb_low;
+SELECT mdbatch_attach('boss.t');
+SELECT mdbatch_put('boss.t', '{"id": 1}');
+SELECT mdbatch_detach('boss.t');
+SET ROLE mdb_low;
+CALL fails($$CALL low.trigger_on('boss.t')$$);
+RESET ROLE;
+CALL try_flush();
+SET ROLE mdb_low;
+CALL low.trigger_on('boss.t');
+RESET ROLE;
+DROP TABLE boss.t;
+
+-- What the planner computes: statistics, and indexes of a table that a foreign
+-- key looks at.
+SET ROLE mdb_low;
+CREATE FUNCTION low.g(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+RESET ROLE;
+CREATE TABLE low.parent (id int PRIMARY KEY);
+CREATE INDEX ON low.parent ((low.g(id)));
+CREATE TABLE boss.t (id int PRIMARY KEY, v int);
+CREATE STATISTICS boss.st ON (low.g(v)) FROM boss.t;
+CALL try_attach();
+DROP STATISTICS boss.st;
+CALL try_attach();
+ALTER TABLE boss.t ADD FOREIGN KEY (v) REFERENCES low.parent;
+SELECT mdbatch_put('boss.t', '{"id": 1}');
+CALL try_flush();
+DROP TABLE boss.t, low.parent;
+-- Rules of a table that is written with the target.
+CREATE TABLE boss.t (id int PRIMARY KEY, code int UNIQUE);
+CREATE TABLE boss.child (code int REFERENCES boss.t (code) ON UPDATE CASCADE);
+CREATE RULE r AS ON UPDATE TO boss.child DO ALSO SELECT boss.note('rule');
+CALL fails($$SELECT mdbatch_attach('boss.t')$$);
+DROP TABLE boss.child, boss.t;
+
+-- The guard is no weapon: a lesser role that attaches its own table does not
+-- stop what others do with theirs.
+SET ROLE mdb_low;
+CREATE TABLE low.t (id int PRIMARY KEY, code int UNIQUE);
+GRANT REFERENCES ON low.t TO mdb_boss;
+RESET ROLE;
+CREATE TABLE boss.child (id int PRIMARY KEY, code int UNIQUE, parent int REFERENCES low.t ON UPDATE CASCADE ON DELETE CASCADE);
+ALTER TABLE boss.child OWNER TO mdb_boss;
+SELECT mdbatch_attach('low.t');
+SET ROLE mdb_boss;
+CREATE TABLE boss.grandchild (code int REFERENCES boss.child (code) ON UPDATE CASCADE);
+CREATE TRIGGER f BEFORE UPDATE ON boss.child FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+RESET ROLE;
+DROP TABLE boss.grandchild, boss.child;
+-- not even with a label that cannot be used any more
+ALTER TABLE low.t DROP COLUMN id;
+CREATE TABLE boss.child (code int REFERENCES low.t (code));
+DROP TABLE boss.child, low.t;
+
 -- Names of ours in our schema: a second function of that name makes all calls
 -- ambiguous.
 GRANT CREATE ON SCHEMA public TO mdb_low;

@@ -24,7 +24,6 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
@@ -36,6 +35,7 @@
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
+#include "commands/seclabel.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -43,10 +43,10 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "batch.h"
 #include "extension.h"
 #include "guard.h"
 #include "labels.h"
-#include "layout.h"
 #include "reach.h"
 #include "trigger_right.h"
 #include "trust.h"
@@ -140,18 +140,85 @@ read_trigger(Oid trigger)
 	return form;
 }
 
-/* The columns of a target's key. */
+/*
+ * The columns of a target's key, as its labels say; none if they cannot be
+ * read, or if entries wait that were added when it could have had another one.
+ * Never an ERROR: the command is about another table.
+ */
 static Bitmapset *
 key_of(Oid relid)
 {
-	Relation	rel = relation_open(relid, AccessShareLock);
-	MdbLayout  *layout = mdb_layout_read(rel);
+	uint64		epoch;
+	int			number = mdb_batch_find(MyDatabaseId, relid, &epoch);
 	Bitmapset  *key = NULL;
 
-	for (int i = 0; layout != NULL && i < layout->label.nkeys; i++)
-		key = bms_add_member(key, layout->columns[i].attnum);
-	relation_close(rel, AccessShareLock);
+	if (number >= 0 &&
+		mdb_batch(number)->oldest != mdb_batch(number)->newest)
+		return NULL;
+	if (relid == mdb_extension_metadata_table(true))
+	{
+		key = bms_add_member(key, Max(get_attnum(relid, "agent_id"), 0));
+		return bms_add_member(key, Max(get_attnum(relid, "key"), 0));
+	}
+	for (AttrNumber i = 1; SearchSysCacheExists2(ATTNUM,
+												 ObjectIdGetDatum(relid),
+												 Int16GetDatum(i)); i++)
+	{
+		ObjectAddress object;
+		MdbColumnLabel label;
+		char	   *text;
+
+		ObjectAddressSubSet(object, RelationRelationId, relid, i);
+		text = GetSecurityLabel(&object, MDB_PROVIDER);
+		if (text != NULL && mdb_label_parse_column(text, &label) == NULL &&
+			label.in_entry && label.role == MDB_KEY)
+			key = bms_add_member(key, i);
+	}
 	return key;
+}
+
+/*
+ * Is a table attached, or was it, and entries still wait?  The table
+ * mdbatch_metadata can be the target again at any time.
+ */
+static bool
+is_target(Oid relid)
+{
+	uint64		epoch;
+	int			number;
+
+	if (relid == mdb_extension_metadata_table(true) ||
+		mdb_labels_is_attached(relid))
+		return true;
+	number = mdb_batch_find(MyDatabaseId, relid, &epoch);
+	return number >= 0 && !mdb_batch_is_empty(mdb_batch(number));
+}
+
+/* Is it the table itself, or a partitioned table that has it as a part? */
+static bool
+contains(Oid target, Oid relid)
+{
+	return target == relid ||
+		list_member_oid(mdb_reach_ancestors(relid), target);
+}
+
+/*
+ * Can flushes of a target run code of the table?  Not if the owner of the target
+ * does not trust those of the tables above it, or the owner of a table that
+ * references it: then no flush runs, and those owners do there as they like.
+ */
+static bool
+runs_code_of(Oid target, Oid relid)
+{
+	Oid			owner = owner_of(target);
+	ListCell   *cell;
+
+	if (!OidIsValid(owner) || !is_target(target))
+		return false;
+	foreach(cell, mdb_reach_ancestors(target))
+		if (!mdb_trust_role(owner_of(lfirst_oid(cell)), owner))
+			return false;
+	return contains(target, relid) || mdb_trust_role(owner_of(relid), owner);
 }
 
 /* Is this command our own install or update script? */
@@ -175,19 +242,7 @@ check_rejected(Oid relid)
 			 errdetail("The worker writes it with the rights of its owner.")));
 }
 
-/* Is it the table itself, or a partitioned table that has it as a part? */
-static bool
-contains(Oid target, Oid relid)
-{
-	return target == relid ||
-		list_member_oid(mdb_reach_ancestors(relid), target);
-}
-
-/*
- * ERROR if a target runs code of this table and does not trust our role.  If
- * it does not trust the owner of a table that references it, either, then it
- * never writes that table: its owner does there as he likes.
- */
+/* ERROR if a target runs code of this table and does not trust our role. */
 static void
 check_role(Oid relid)
 {
@@ -198,13 +253,7 @@ check_role(Oid relid)
 		Oid			target = lfirst_oid(cell);
 		Oid			owner = owner_of(target);
 
-		if (!OidIsValid(owner) || mdb_trust_role(GetUserId(), owner))
-			continue;
-		if (target != mdb_extension_metadata_table(true) &&
-			!mdb_labels_is_attached(target))
-			continue;
-		if (!contains(target, relid) &&
-			!mdb_trust_role(owner_of(relid), owner))
+		if (!runs_code_of(target, relid) || mdb_trust_role(GetUserId(), owner))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -236,7 +285,7 @@ owners_of_targets(Oid relid)
 	ListCell   *cell;
 
 	foreach(cell, mdb_reach_from(relid))
-		if (mdb_labels_is_attached(lfirst_oid(cell)))
+		if (runs_code_of(lfirst_oid(cell), relid))
 			owners = list_append_unique_oid(owners, owner_of(lfirst_oid(cell)));
 	return owners;
 }
@@ -260,7 +309,7 @@ check_partition(Oid child, Oid parent)
 	{
 		Oid			part = lfirst_oid(cell);
 
-		if (!mdb_labels_is_attached(part))
+		if (!is_target(part))
 			continue;
 		mdb_trigger_right_check(parent, owner_of(part));
 		foreach(inner, mdb_reach_ancestors(parent))
@@ -286,7 +335,7 @@ check_foreign_key(Oid trigger)
 		Oid			target = lfirst_oid(cell);
 		Oid			owner = owner_of(target);
 
-		if (!mdb_labels_is_attached(target) ||
+		if (!runs_code_of(target, form->tgrelid) ||
 			(contains(target, form->tgrelid) &&
 			 mdb_reach_references_key(form->tgconstraint, target,
 									  key_of(target))))
@@ -294,10 +343,11 @@ check_foreign_key(Oid trigger)
 		if (!mdb_trust_role(GetUserId(), owner))
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("must have the privileges of role \"%s\" to reference columns of table \"%s\" that are not in its key",
+					 errmsg("must have the privileges of role \"%s\" to reference these columns of table \"%s\"",
 							GetUserNameFromId(owner, true),
-							get_rel_name(target)),
-					 errdetail("The table is attached, and its flushes would have to check the foreign key.")));
+							get_rel_name(form->tgrelid)),
+					 errdetail("Flushes of table \"%s\" can change them, and would have to check the foreign key.",
+							   get_rel_name(target))));
 		check_triggers(form->tgconstrrelid, owner);
 	}
 }

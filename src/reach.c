@@ -196,7 +196,7 @@ add_referenced(List *tables, Oid relid)
 		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
 
 		if (form->contype == CONSTRAINT_FOREIGN &&
-			(is_action(form->confupdtype) || is_action(form->confdeltype)))
+			is_action(form->confupdtype))
 			tables = list_append_unique_oid(tables, form->confrelid);
 	}
 	systable_endscan(scan);
@@ -205,8 +205,8 @@ add_referenced(List *tables, Oid relid)
 }
 
 /*
- * The tables from which a table can be reached, itself included: a write to one
- * of them, a delete included, can write this table.  palloc'd.
+ * The tables from which a table can be reached, itself included: an update of
+ * one of them can write this table.  palloc'd.
  */
 List *
 mdb_reach_from(Oid relid)
