@@ -117,11 +117,11 @@ check_trust(Relation rel, const MdbLayout *layout)
 static void
 attach(Relation rel, const MdbLayout *layout)
 {
-	uint64	   *identifiers;
+	MdbAltered *attributes;
 
 	mdb_fitness_check(rel, layout);
 	check_trust(rel, layout);
-	pfree(mdb_layout_define(rel, layout, &identifiers));
+	pfree(mdb_layout_define(rel, layout, &attributes));
 	if (layout->label.metadata)
 	{
 		Oid			metadata = mdb_extension_metadata_table(false);

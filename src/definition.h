@@ -143,6 +143,15 @@ mdb_definition_row_types(const MdbDefinition *definition)
 						   mdb_definition_fixed(definition->ncolumns));
 }
 
+/* Attributes of all row types. */
+static inline uint32
+mdb_definition_nattributes(const MdbDefinition *definition)
+{
+	return (definition->row_types_size -
+			definition->nrow_types * mdb_row_type_size(0)) /
+		sizeof(MdbRowAttribute);
+}
+
 /* What last altered each column. */
 static inline MdbAltered *
 mdb_definition_altered(const MdbDefinition *definition)

@@ -245,12 +245,12 @@ append_row_types(MdbDefinition *definition, const MdbShape *shape)
 }
 
 /*
- * The definition of entries of a layout that was checked, and what tells
- * whether its row types are still current; palloc'd.  ERROR if it is too
- * large.
+ * The definition of entries of a layout that was checked, and what altered
+ * each attribute of its row types last; palloc'd.  ERROR if it is too large.
  */
 MdbDefinition *
-mdb_layout_define(Relation rel, const MdbLayout *layout, uint64 **identifiers)
+mdb_layout_define(Relation rel, const MdbLayout *layout,
+				  MdbAltered **attributes)
 {
 	const MdbTableLabel *label = &layout->label;
 	int			n = mdb_layout_ncolumns(label);
@@ -276,6 +276,6 @@ mdb_layout_define(Relation rel, const MdbLayout *layout, uint64 **identifiers)
 	if (label->channel[0] != '\0')
 		definition->notify = layout->notify;
 	definition->has_merge = mdb_layout_merges(layout);
-	*identifiers = shape.identifiers;
+	*attributes = (MdbAltered *) shape.altered.data;
 	return append_row_types(definition, &shape);
 }

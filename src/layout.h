@@ -31,7 +31,7 @@ extern bool mdb_layout_merges(const MdbLayout *layout);
 extern MdbLayout *mdb_layout_read(Relation rel);
 extern void mdb_layout_write(Relation rel, const MdbLayout *layout);
 extern MdbDefinition *mdb_layout_define(Relation rel, const MdbLayout *layout,
-										uint64 **identifiers);
+										MdbAltered **attributes);
 extern AttrNumber mdb_layout_column(Relation rel, const char *name);
 extern void mdb_layout_unusable(Relation rel, const MdbTableLabel *label);
 

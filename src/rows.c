@@ -45,7 +45,8 @@ mdb_rows_begin(Oid relid, bool named, int expected)
 	rows->row = target->input;
 	rows->columns = target->row;
 	rows->definition = target->definition;
-	rows->identifiers = target->identifiers;
+	rows->attributes = target->attributes;
+	rows->changes = mdb_target_changes();
 	rows->nkeys = target->definition->nkeys;
 	rows->version = mdb_definition_version(target->definition);
 	rows->allocated = Max(expected, 1);
@@ -129,11 +130,22 @@ mdb_rows_push(MdbRows *rows, const Datum *values, const bool *isnull)
 }
 
 /*
- * Is the target still the one that the values were made for?  If it was
- * resolved anew it may look the same as before, and have looked otherwise in
- * between; for row types that matters, as they are looked up while a value is
- * made.
+ * Have the row types of a definition stayed the same all the time, while
+ * values were made?  They are looked up then, so it does not suffice that they
+ * are described as before.  Each change makes other rows in the catalogs,
+ * unless this transaction takes it back.
  */
+static bool
+row_types_are_current(const MdbRows *rows, const MdbTarget *target)
+{
+	return rows->definition->nrow_types == 0 ||
+		(rows->changes == mdb_target_changes() &&
+		 memcmp(rows->attributes, target->attributes,
+				mdb_definition_nattributes(rows->definition) *
+				sizeof(MdbAltered)) == 0);
+}
+
+/* Is the target still the one that the values were made for? */
 bool
 mdb_rows_are_current(const MdbRows *rows)
 {
@@ -143,9 +155,8 @@ mdb_rows_are_current(const MdbRows *rows)
 	return target->resolved == rows->resolved ||
 		(mdb_definition_size(target->definition) == size &&
 		 memcmp(target->definition, rows->definition, size) == 0 &&
-		 memcmp(target->identifiers, rows->identifiers,
-				rows->definition->nrow_types * sizeof(uint64)) == 0 &&
-		 equalTupleDescs(target->row, rows->columns));
+		 equalTupleDescs(target->row, rows->columns) &&
+		 row_types_are_current(rows, target));
 }
 
 /* The values of the next entry (MdbNext). */

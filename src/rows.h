@@ -14,7 +14,8 @@ typedef struct MdbRows
 	uint64		resolved;		/* when the values were made for it */
 	TupleDesc	row;			/* the target's input */
 	const MdbDefinition *definition;
-	const uint64 *identifiers;	/* of the row types in it */
+	const MdbAltered *attributes;	/* of the row types in it */
+	uint64		changes;		/* of them, by this transaction */
 	TupleDesc	columns;		/* and its row */
 	int			nkeys;
 	int			version;		/* its place; -1: none */

@@ -27,8 +27,9 @@
  * other one is safe to read only if it is locked, too.
  *
  * Limits: the description of a target's row types is at most
- * MDB_MAX_ROW_TYPES bytes.  A description is made without locks on the types:
- * mdb_shape_is_current tells whether it is still true.
+ * MDB_MAX_ROW_TYPES bytes.  It is made without locks on the types: a backend
+ * that keeps one must look whether an invalidation is of a row type that was
+ * described (mdb_shape_was_described).
  */
 #include "postgres.h"
 
@@ -38,7 +39,9 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
@@ -48,7 +51,18 @@
 /* Where servers keep the version of an attribute. */
 #define ATTRIBUTE_VERSION	"pg_attver="
 
-#define IDENTIFIERS		16		/* allocated at a time */
+/* The relations of all row types that were described in this process. */
+static HTAB *described;
+
+static MdbAltered
+altered_by(HeapTuple tuple)
+{
+	MdbAltered	altered = {0};
+
+	altered.xid = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	altered.tid = tuple->t_self;
+	return altered;
+}
 
 /* The catalog row that made a column what it is now. */
 MdbAltered
@@ -60,8 +74,7 @@ mdb_shape_altered(Oid relid, AttrNumber attnum)
 
 	if (HeapTupleIsValid(tuple))
 	{
-		altered.xid = HeapTupleHeaderGetRawXmin(tuple->t_data);
-		altered.tid = tuple->t_self;
+		altered = altered_by(tuple);
 		ReleaseSysCache(tuple);
 	}
 	return altered;
@@ -133,12 +146,14 @@ attribute_version(HeapTuple tuple)
 	return version;
 }
 
-static void
+/* An attribute of a row type, and the catalog row that made it so. */
+static MdbAltered
 describe_attribute(Oid relid, AttrNumber attnum, MdbRowAttribute *attribute)
 {
 	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),
 										Int16GetDatum(attnum));
 	Form_pg_attribute att;
+	MdbAltered	altered;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for attribute %d of relation %u",
@@ -155,20 +170,48 @@ describe_attribute(Oid relid, AttrNumber attnum, MdbRowAttribute *attribute)
 	attribute->typbyval = att->attbyval;
 	attribute->typalign = att->attalign;
 	attribute->version = attribute_version(tuple);
+	altered = altered_by(tuple);
 	ReleaseSysCache(tuple);
+	return altered;
 }
 
-/* How many attributes a row type has, and what changes when it is altered. */
+/* How many attributes a row type has, those included that were dropped. */
 static int
-count_attributes(Oid type, uint64 *identifier)
+count_attributes(Oid type)
 {
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_TUPDESC);
 
 	if (entry->tupDesc == NULL)
 		elog(ERROR, "type %u is no row type", type);
-	if (identifier != NULL)
-		*identifier = entry->tupDesc_identifier;
 	return entry->tupDesc->natts;
+}
+
+/* Remember the relation of a row type. */
+static void
+remember(Oid relid)
+{
+	if (described == NULL)
+	{
+		HASHCTL		info = {0};
+
+		info.keysize = info.entrysize = sizeof(Oid);
+		info.hcxt = TopMemoryContext;
+		described = hash_create("mdbatch row types", 16, &info,
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(described, &relid, HASH_ENTER, NULL);
+}
+
+/*
+ * Was a row type of that relation described in this process?  Then a
+ * description that is kept may not be true any more, once the relation is
+ * invalidated; those of the tables that use the type are not.
+ */
+bool
+mdb_shape_was_described(Oid relid)
+{
+	return described != NULL &&
+		hash_search(described, &relid, HASH_FIND, NULL) != NULL;
 }
 
 static const MdbRowType *
@@ -185,7 +228,7 @@ mdb_shape_begin(MdbShape *shape, Relation rel)
 	memset(shape, 0, sizeof(*shape));
 	shape->rel = rel;
 	initStringInfo(&shape->bytes);
-	shape->identifiers = palloc(IDENTIFIERS * sizeof(uint64));
+	initStringInfo(&shape->altered);
 }
 
 /* Describe a row type, but not the ones in it, unless that is done. */
@@ -195,15 +238,15 @@ describe_row_type(MdbShape *shape, Oid type)
 	Oid			relid = get_typ_typrelid(type);
 	const MdbRowType *known = (const MdbRowType *) shape->bytes.data;
 	MdbRowType *row;
-	uint64		identifier;
 	int			n;
 
 	for (int i = 0; i < shape->nrow_types; i++, known = next_row_type(known))
 		if (known->type == type)
 			return;
 
-	/* Before the attributes, so that a change meanwhile is noticed. */
-	n = count_attributes(type, &identifier);
+	/* First, so that no change is missed. */
+	remember(relid);
+	n = count_attributes(type);
 	if (shape->bytes.len + mdb_row_type_size(n) > MDB_MAX_ROW_TYPES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -216,16 +259,17 @@ describe_row_type(MdbShape *shape, Oid type)
 	row->type = type;
 	row->nattributes = n;
 	for (int i = 0; i < n; i++)
-		describe_attribute(relid, i + 1, &row->attributes[i]);
+	{
+		MdbAltered	altered = describe_attribute(relid, i + 1,
+												 &row->attributes[i]);
+
+		appendBinaryStringInfo(&shape->altered, (const char *) &altered,
+							   sizeof(altered));
+	}
 	appendBinaryStringInfo(&shape->bytes, (const char *) row,
 						   mdb_row_type_size(n));
+	shape->nrow_types++;
 	pfree(row);
-
-	if (shape->nrow_types > 0 && shape->nrow_types % IDENTIFIERS == 0)
-		shape->identifiers = repalloc(shape->identifiers,
-									  (shape->nrow_types + IDENTIFIERS) *
-									  sizeof(uint64));
-	shape->identifiers[shape->nrow_types++] = identifier;
 }
 
 /* Describe the row types in a type; false if there are none.  Can ERROR. */
@@ -255,32 +299,6 @@ mdb_shape_add(MdbShape *shape, Oid type)
 				describe_row_type(shape, inner);
 		}
 		at += mdb_row_type_size(n);
-	}
-	return true;
-}
-
-/*
- * Has no row type of a definition been altered since it was described?  Only
- * this can be relied on while values are made, without a lock: the description
- * could be the same as before, but another one in between.
- */
-bool
-mdb_shape_is_current(const MdbDefinition *definition,
-					 const uint64 *identifiers)
-{
-	const MdbRowType *row = mdb_definition_row_types(definition);
-
-	/*
-	 * A type comes before the ones in it.  So a type that was dropped is not
-	 * looked up: something before it was altered.
-	 */
-	for (int i = 0; i < definition->nrow_types; i++, row = next_row_type(row))
-	{
-		uint64		identifier;
-
-		(void) count_attributes(row->type, &identifier);
-		if (identifier != identifiers[i])
-			return false;
 	}
 	return true;
 }
@@ -345,13 +363,13 @@ row_type_fits(Comparison *comparison, const MdbRowType *row)
 	Oid			relid = get_typ_typrelid(row->type);
 
 	if ((comparison->lock && !lock_row_type(row->type)) ||
-		row->nattributes > count_attributes(row->type, NULL))
+		row->nattributes > count_attributes(row->type))
 		return false;
 	for (uint32 i = 0; i < row->nattributes; i++)
 	{
 		MdbRowAttribute now;
 
-		describe_attribute(relid, i + 1, &now);
+		(void) describe_attribute(relid, i + 1, &now);
 		if (!attribute_fits(&row->attributes[i], &now) ||
 			(OidIsValid(now.type) && !compare_later(comparison, now.type)))
 			return false;

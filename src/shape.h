@@ -16,15 +16,14 @@ typedef struct MdbShape
 	Relation	rel;			/* whose columns they are in */
 	StringInfoData bytes;		/* MdbRowType, one after the other */
 	int			nrow_types;
-	uint64	   *identifiers;	/* of each, see mdb_shape_is_current */
+	StringInfoData altered;		/* MdbAltered of each of their attributes */
 } MdbShape;
 
 extern MdbAltered mdb_shape_altered(Oid relid, AttrNumber attnum);
 extern bool mdb_shape_has_rows(Oid type);
 extern void mdb_shape_begin(MdbShape *shape, Relation rel);
 extern bool mdb_shape_add(MdbShape *shape, Oid type);
-extern bool mdb_shape_is_current(const MdbDefinition *definition,
-								 const uint64 *identifiers);
+extern bool mdb_shape_was_described(Oid relid);
 extern bool mdb_shape_fits(const MdbDefinition *definition, int column,
 						   bool lock);
 

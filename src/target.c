@@ -5,8 +5,8 @@
  * Model: a cache by table, emptied by relcache invalidations (labels send
  * them, too), and of rights by those of roles and schemas.  Every add accepts
  * invalidations first, so a change is seen by the next call after its commit.
- * An altered row type sends none for the tables that have columns of it, so
- * those types are looked at themselves (shape.c).
+ * An altered row type sends one of its own relation, and none of the tables
+ * that have columns of it.
  *
  * Locking: ACCESS SHARE on the table while it is resolved, none at an add
  * that finds it in the cache: adds go on while a flush, or an ALTER TABLE,
@@ -54,6 +54,8 @@ forget_roles(MdbTarget *target)
 	target->naming_role = InvalidOid;
 }
 
+static uint64 changes;			/* see mdb_target_changes() */
+
 static void
 forget(MdbTarget *target)
 {
@@ -62,23 +64,47 @@ forget(MdbTarget *target)
 	forget_roles(target);
 }
 
-/* A relation changed, or (InvalidOid) any may have. */
 static void
-relation_changed(Datum arg, Oid relid)
+forget_all(void)
 {
 	HASH_SEQ_STATUS scan;
 	MdbTarget  *target;
 
-	if (OidIsValid(relid))
+	hash_seq_init(&scan, targets);
+	while ((target = hash_seq_search(&scan)) != NULL)
+		forget(target);
+}
+
+/* A relation changed, or (InvalidOid) any may have. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	MdbTarget  *target;
+
+	if (!OidIsValid(relid))
+		forget_all();
+	else if (mdb_shape_was_described(relid))
+	{
+		/* One that is just being resolved may have described it, too. */
+		changes++;
+		forget_all();
+	}
+	else
 	{
 		target = hash_search(targets, &relid, HASH_FIND, NULL);
 		if (target != NULL)
 			forget(target);
-		return;
 	}
-	hash_seq_init(&scan, targets);
-	while ((target = hash_seq_search(&scan)) != NULL)
-		forget(target);
+}
+
+/*
+ * How often a row type of a target may have been altered by this very
+ * transaction, which can take that back: then the catalogs do not tell.
+ */
+uint64
+mdb_target_changes(void)
+{
+	return changes;
 }
 
 /* Resolve a table again; cannot fail. */
@@ -212,14 +238,15 @@ resolve(MdbTarget *target, Relation rel)
 {
 	MdbLayout  *layout = mdb_layout_read(rel);
 	MdbDefinition *definition;
-	uint64	   *identifiers;
+	MdbAltered *attributes;
+	Size		size;
 	MemoryContext old;
 	const char *name;
 
 	if (layout == NULL)
 		return false;
 	check_fitness(rel, layout);
-	definition = mdb_layout_define(rel, layout, &identifiers);
+	definition = mdb_layout_define(rel, layout, &attributes);
 
 	/* Somebody further up may still be using what was resolved before. */
 	if (target->context != NULL)
@@ -231,9 +258,9 @@ resolve(MdbTarget *target, Relation rel)
 	old = MemoryContextSwitchTo(target->context);
 	target->definition = palloc(mdb_definition_size(definition));
 	memcpy(target->definition, definition, mdb_definition_size(definition));
-	target->identifiers = palloc(definition->nrow_types * sizeof(uint64));
-	memcpy(target->identifiers, identifiers,
-		   definition->nrow_types * sizeof(uint64));
+	size = mdb_definition_nattributes(definition) * sizeof(MdbAltered);
+	target->attributes = palloc(size);
+	memcpy(target->attributes, attributes, size);
 	target->row = describe_row(rel, definition);
 	target->input = describe_input(target->row, definition);
 	MemoryContextSwitchTo(old);
@@ -258,9 +285,6 @@ find_target(Oid relid, bool missing_ok)
 
 	AcceptInvalidationMessages();
 	target = cached(relid);
-	if (target->valid &&
-		!mdb_shape_is_current(target->definition, target->identifiers))
-		target->valid = false;
 	for (int round = 1; !target->valid; round++)
 	{
 		uint64		messages = SharedInvalidMessageCounter;

@@ -19,7 +19,7 @@ typedef struct MdbTarget
 	bool		changed;		/* since it was begun to be resolved */
 	MemoryContext context;		/* of what follows */
 	MdbDefinition *definition;
-	uint64	   *identifiers;	/* of its row types; see shape.c */
+	MdbAltered *attributes;		/* what altered those of its row types */
 	TupleDesc	row;			/* its columns as the table has them */
 	TupleDesc	input;			/* as values are made for them: keys and
 								 * version without their domains, which may
@@ -45,6 +45,7 @@ typedef struct MdbTarget
  */
 #define MDB_MAX_ROUNDS		10
 
+extern uint64 mdb_target_changes(void);
 extern MdbTarget *mdb_target_metadata(void);
 extern void mdb_target_forget(Oid relid);
 extern MdbTarget *mdb_target_resolve(Oid relid);
