@@ -385,6 +385,14 @@ rewind_to_batches(Stream *stream)
 				 errmsg("could not read file \"%s\": %m", SAVE_FILE)));
 }
 
+/* Is what an intact file holds what it should be? */
+static bool
+is_sound(Stream *stream, const SaveHeader *header)
+{
+	rewind_to_batches(stream);
+	return mdb_save_check(stream->file, header);
+}
+
 static void
 load(void)
 {
@@ -408,8 +416,7 @@ load(void)
 		set_aside("foreign", _("It was written by another version."));
 	else if (!belongs(&header))
 		set_aside("foreign", _("It does not belong to this state of the data directory."));
-	else if (rewind_to_batches(&stream),
-			 !mdb_save_check(stream.file, &header))
+	else if (!is_sound(&stream, &header))
 		set_aside("damaged", _("It is damaged."));
 	else
 	{
