@@ -288,15 +288,15 @@ DROP TYPE pair;
 DO $$
 BEGIN
   CREATE TYPE level0 AS (a int, b int);
-  FOR i IN 1 .. 12 LOOP
+  FOR i IN 1 .. 10 LOOP
     EXECUTE format('CREATE TYPE level%s AS (a level%s, b level%2$s[])', i, i - 1);
   END LOOP;
 END $$;
-CREATE TABLE target (id int PRIMARY KEY, c level12);
+CREATE TABLE target (id int PRIMARY KEY, c level10);
 SELECT mdbatch_attach('target');
 SELECT mdbatch_put('target', '{"id": 1, "c": {"a": {"a": {}}}}');
 ALTER TYPE level0 ADD ATTRIBUTE c int;
-ALTER TYPE level12 DROP ATTRIBUTE a;
+ALTER TYPE level10 DROP ATTRIBUTE a;
 SELECT mdbatch_put('target', '{"id": 2, "c": {"a": {"a": {}}}}');
 SELECT mdbatch_flush('target');
 SELECT id, (c).b IS NULL AS b FROM target ORDER BY id;
