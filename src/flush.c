@@ -5,9 +5,10 @@
  * Model: begin a transaction and publish it, detach entries, write them with
  * one statement as the owner of the table, restricted, tell the listeners,
  * commit.  If the target refuses the data of an entry, once more: then those
- * to blame are found and kept in mdbatch_rejected, and the rest is written.  The callback of that transaction drops the entries when it
- * commits, or puts them back when it aborts, so that each is written exactly
- * once whatever stops the worker (R26).
+ * to blame are found and kept in mdbatch_rejected, and the rest is written.
+ * The callback of that transaction drops the entries when it commits, or puts
+ * them back when it aborts, so that each is written exactly once whatever
+ * stops the worker (R26).
  *
  * Locking: what the statement takes; none of the batch's while it runs.
  *
@@ -26,7 +27,6 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
-#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -54,6 +54,7 @@
 #include "roster.h"
 #include "source.h"
 #include "step.h"
+#include "timer.h"
 #include "verdict.h"
 
 /* The flush of this process; entries are in flight while running is true. */
@@ -76,25 +77,6 @@ static enum
 	UNWANTED					/* they were discarded meanwhile */
 }			given_up;
 
-/* How much longer than its timeout a flush may take that cannot be canceled. */
-#define HARD_TIMEOUT	1000	/* ms */
-
-static TimeoutId hard_timeout;
-static volatile sig_atomic_t hard_stopped = false;
-
-/*
- * Code of the target can catch a cancel and go on; this ends the worker.
- * Another one takes over, after a backoff.
- */
-static void
-stop_hard(void)
-{
-	hard_stopped = true;
-	ProcDiePending = true;
-	InterruptPending = true;
-	SetLatch(MyLatch);
-}
-
 /*
  * The end of the flush's transaction (R26).  No other events concern it: only
  * the background worker registers this, which is no parallel worker.
@@ -104,7 +86,7 @@ transaction_ends(XactEvent event, void *arg)
 {
 	if (!detached)
 		return;
-	if (hard_stopped && failure == NULL)
+	if (mdb_timer_was_hard() && failure == NULL)
 	{
 		failure = &failure_data;
 		failure->reason = outcome.reason;
@@ -131,7 +113,7 @@ void
 mdb_flush_init(void)
 {
 	RegisterXactCallback(transaction_ends, NULL);
-	hard_timeout = RegisterTimeout(USER_TIMEOUT, stop_hard);
+	mdb_timer_init();
 }
 
 /* Does a flush run that a signal to stop may interrupt? */
@@ -202,9 +184,12 @@ write_plainly(MdbWriter *writer)
 	int			n = flight.count;
 
 	if (mdb_flight_was_deferred(&flight))
-		n = mdb_step_over_locked(writer, flight.entries, flight.count, true);
+		n = mdb_step_over_locked(writer, flight.entries, flight.count, true,
+								 mdb_timer_middle(end_until));
+	mdb_timer_arm(end_until);
 	if (n > 0)
 		mdb_write_entries(writer, flight.entries, n);
+	mdb_timer_disarm();
 	count_stepped(flight.count - n, &nobody);
 }
 
@@ -214,17 +199,13 @@ write_carefully(MdbWriter *writer)
 {
 	bool		fresh = !mdb_flight_was_deferred(&flight);
 	int			n = mdb_step_over_locked(writer, flight.entries, flight.count,
-										 false);
+										 false, mdb_timer_middle(isolate_until));
 	MdbBlame   *blame;
 
 	/* Whatever else it has to wait for, it waits for often. */
 	mdb_as_owner_set_ms("lock_timeout", Max(LockTimeout / 10, 1));
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	enable_timeout_at(STATEMENT_TIMEOUT, isolate_until);
 	blame = mdb_isolate(writer, flight.entries, n, flight.count, fresh,
 						isolate_until);
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	enable_timeout_at(STATEMENT_TIMEOUT, end_until);
 	count_stepped(flight.count - n, blame);
 	return blame;
 }
@@ -307,23 +288,13 @@ take_off(int number, MdbReason reason)
 }
 
 static void
-start_timeouts(int timeout)
+start_timer(int timeout)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	isolate_until = now + timeout * INT64CONST(1000) / 4 * 3;
 	end_until = now + timeout * INT64CONST(1000);
-	enable_timeout_at(STATEMENT_TIMEOUT, end_until);
-	enable_timeout_after(hard_timeout, timeout + HARD_TIMEOUT);
-}
-
-/* From here on nothing may cut into the commit. */
-static void
-stop_timeouts(void)
-{
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	disable_timeout(hard_timeout, false);
-	CHECK_FOR_INTERRUPTS();		/* it may have fired just now */
+	mdb_timer_start(timeout, end_until);
 }
 
 /* The flush's transaction, from the first lock to before the commit. */
@@ -337,7 +308,7 @@ run_transaction(int number, MdbReason reason, int timeout, bool carefully)
 	if (!take_off(number, reason))
 		return;
 	report_activity(batch);
-	start_timeouts(timeout);
+	start_timer(timeout);
 	failure_data.owner = owner = lock_target(batch->relid);
 	given_up = !OidIsValid(owner) ||
 		!OidIsValid(get_extension_oid("mdbatch", true)) ? GONE :
@@ -354,7 +325,7 @@ run_transaction(int number, MdbReason reason, int timeout, bool carefully)
 	writing = false;
 	mdb_renew_drop_temporary();
 	PopActiveSnapshot();
-	stop_timeouts();
+	mdb_timer_stop();
 	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF || reason == MDB_SHUTDOWN)
 		(void) set_config_option("synchronous_commit", "local", PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,

@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "postmaster/interrupt.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -25,6 +24,7 @@
 #include "flight.h"
 #include "isolate.h"
 #include "source.h"
+#include "timer.h"
 
 #define MIN_LOCK_TIMEOUT	10	/* ms */
 
@@ -112,6 +112,22 @@ mdb_isolate_try(void (*work) (void *state), void *state, MemoryContext context)
 	return error;
 }
 
+/*
+ * The same, canceled at a time.  No timer is armed after it: what is between
+ * two tries cannot be undone alone.
+ */
+ErrorData *
+mdb_isolate_try_until(void (*work) (void *state), void *state,
+					  MemoryContext context, TimestampTz until)
+{
+	ErrorData  *error;
+
+	mdb_timer_arm(until);
+	error = mdb_isolate_try(work, state, context);
+	mdb_timer_disarm();
+	return error;
+}
+
 /* Room to blame so many entries. */
 static MdbBlame *
 make_blame(MemoryContext context, int count)
@@ -164,15 +180,6 @@ out_of_time(const Isolation *isolation)
 	return error;
 }
 
-/* Was it the deadline that ended a statement, and nobody else? */
-static bool
-is_out_of_time(const Isolation *isolation, const ErrorData *error)
-{
-	return error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
-		!ShutdownRequestPending &&
-		GetCurrentTimestamp() >= isolation->deadline;
-}
-
 /* Others have locked what cannot be seen; there may be more of that. */
 static void
 shorten_lock_timeout(void)
@@ -195,13 +202,15 @@ isolate(Isolation *isolation, const MdbRef *entries, int count)
 	}
 	isolation->entries = entries;
 	isolation->count = count;
-	error = mdb_isolate_try(write_some, isolation, isolation->writer->context);
+	error = mdb_isolate_try_until(write_some, isolation,
+								  isolation->writer->context,
+								  isolation->deadline);
 	if (error == NULL)
 	{
 		isolation->taken += count;
 		return;
 	}
-	if (is_out_of_time(isolation, error))
+	if (mdb_timer_ended(error, isolation->deadline))
 	{
 		step_over(isolation, entries, count, error);
 		return;

@@ -23,6 +23,9 @@ typedef struct MdbBlame
 extern bool mdb_isolate_can_help(int sqlstate);
 extern ErrorData *mdb_isolate_try(void (*work) (void *state), void *state,
 								  MemoryContext context);
+extern ErrorData *mdb_isolate_try_until(void (*work) (void *state),
+										void *state, MemoryContext context,
+										TimestampTz until);
 extern MdbBlame *mdb_isolate(MdbWriter *writer, const MdbRef *entries,
 							 int count, int flight_count, bool fresh,
 							 TimestampTz deadline);

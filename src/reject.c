@@ -234,7 +234,8 @@ keep(Keeping *keeping, int first, int count, bool careful)
 	keeping->count = count;
 	keeping->careful = careful;
 	keeping->opened = false;
-	error = mdb_isolate_try(keep_some, keeping, context);
+	error = mdb_isolate_try_until(keep_some, keeping, context,
+								  keeping->deadline);
 	MemoryContextReset(keeping->context);
 	if (error == NULL)
 	{
@@ -353,7 +354,8 @@ store_blamed(int batch, const MdbPlan *plan, Oid owner, MdbBlame *blame,
 											ALLOCSET_DEFAULT_SIZES);
 	mdb_shown_enter(&before, owner);
 	limit_lock_timeout(deadline);
-	keeping.error = mdb_isolate_try(identify, &keeping, CurrentMemoryContext);
+	keeping.error = mdb_isolate_try_until(identify, &keeping,
+										  CurrentMemoryContext, deadline);
 	if (keeping.error == NULL)
 		keep_all(&keeping);
 	if (keeping.error == NULL || keeping.ninserted > 0)

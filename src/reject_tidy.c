@@ -203,7 +203,7 @@ mdb_reject_tidy(int batch, const pg_uuid_t *identity, const char *owner,
 	tidying.estimate = estimate_of(batch, identity, owner);
 	if (tidying.estimate->nrows != UNKNOWN)
 		tidying.estimate->nrows += ninserted;
-	error = mdb_isolate_try(tidy, &tidying, old);
+	error = mdb_isolate_try_until(tidy, &tidying, old, deadline);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	if (error == NULL)

@@ -20,6 +20,7 @@
 #include "source.h"
 #include "statement.h"
 #include "step.h"
+#include "timer.h"
 
 /* Entries whose rows are looked for. */
 typedef struct Search
@@ -69,11 +70,12 @@ find_locked(void *state)
 /*
  * Step over those of the entries whose rows are locked by others; only_again:
  * of those that were stepped over before.  The entries that are left come
- * first then, in their order; returns how many these are.
+ * first then, in their order; returns how many these are.  If it takes longer
+ * than that, none is stepped over.
  */
 int
 mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries, int count,
-					 bool only_again)
+					 bool only_again, TimestampTz until)
 {
 	MdbRef	   *locked = palloc(count * sizeof(MdbRef));
 	Search		search = {0};
@@ -90,10 +92,12 @@ mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries, int count,
 			search.entries[search.count++] = entries[i];
 
 	/* A key may be none that the table can have; that is found out later. */
-	error = mdb_isolate_try(find_locked, &search, writer->context);
+	error = mdb_isolate_try_until(find_locked, &search, writer->context,
+								  until);
 	if (error != NULL)
 	{
-		if (!mdb_isolate_can_help(error->sqlerrcode))
+		if (!mdb_isolate_can_help(error->sqlerrcode) &&
+			!mdb_timer_ended(error, until))
 			ReThrowError(error);
 		return count;
 	}

@@ -5,9 +5,11 @@
 #ifndef MDB_STEP_H
 #define MDB_STEP_H
 
+#include "datatype/timestamp.h"
 #include "write.h"
 
 extern int	mdb_step_over_locked(const MdbWriter *writer, MdbRef *entries,
-								 int count, bool only_again);
+								 int count, bool only_again,
+								 TimestampTz until);
 
 #endif							/* MDB_STEP_H */
