@@ -4,8 +4,9 @@
  *
  * Model: begin a transaction and publish it, detach entries, write them with
  * one statement as the owner of the table, restricted, tell the listeners,
- * commit.  If the target refuses the data of an entry, once more: then those
- * to blame are found and kept in mdbatch_rejected, and the rest is written.
+ * commit.  If the target refuses an entry, or takes too long, once more: then
+ * those to blame are found and kept in mdbatch_rejected, or wait for a retry of
+ * their own, and the rest is written.
  * The callback of that transaction drops the entries when it commits, or puts
  * them back when it aborts, so that each is written exactly once whatever
  * stops the worker (R26).
@@ -65,9 +66,11 @@ static MdbOutcome outcome;
 static MdbFailure *failure;		/* NULL: interrupted, which is no failure */
 static MdbFailure failure_data;
 static TimestampTz end_until;	/* the flush's timeout */
+static TimestampTz plain_until; /* then all at once has taken too long */
 static TimestampTz isolate_until;	/* then what is not tried is stepped over */
 static bool writing;			/* the target is locked, no entry refused yet */
 static bool refused;			/* by the target, perhaps for a single entry */
+static bool slow;				/* all at once has taken too long */
 
 /* Why entries are not written though nothing failed. */
 static enum
@@ -181,12 +184,16 @@ static void
 write_plainly(MdbWriter *writer)
 {
 	static const MdbBlame nobody = {0};
+	bool		deferred = mdb_flight_was_deferred(&flight);
 	int			n = flight.count;
 
-	if (mdb_flight_was_deferred(&flight))
+	/* The rest of the time is for the other way, if that can help. */
+	if (deferred || n > 1)
+		plain_until = mdb_timer_middle(end_until);
+	if (deferred)
 		n = mdb_step_over_locked(writer, flight.entries, flight.count, true,
-								 mdb_timer_middle(end_until));
-	mdb_timer_arm(end_until);
+								 mdb_timer_middle(plain_until));
+	mdb_timer_arm(Min(plain_until, end_until));
 	if (n > 0)
 		mdb_write_entries(writer, flight.entries, n);
 	mdb_timer_disarm();
@@ -197,14 +204,13 @@ write_plainly(MdbWriter *writer)
 static MdbBlame *
 write_carefully(MdbWriter *writer)
 {
-	bool		fresh = !mdb_flight_was_deferred(&flight);
 	int			n = mdb_step_over_locked(writer, flight.entries, flight.count,
 										 false, mdb_timer_middle(isolate_until));
 	MdbBlame   *blame;
 
 	/* Whatever else it has to wait for, it waits for often. */
 	mdb_as_owner_set_ms("lock_timeout", Max(LockTimeout / 10, 1));
-	blame = mdb_isolate(writer, flight.entries, n, flight.count, fresh,
+	blame = mdb_isolate(writer, flight.entries, n, flight.count, slow,
 						isolate_until);
 	count_stepped(flight.count - n, blame);
 	return blame;
@@ -368,8 +374,11 @@ recover(int number, MdbReason reason, bool carefully, MemoryContext context)
 	error = CopyErrorData();
 	FlushErrorState();
 
-	refused = writing && !carefully &&
-		mdb_isolate_can_help(error->sqlerrcode);
+	if (writing && !carefully)
+	{
+		slow = mdb_timer_ended(error, plain_until);
+		refused = slow || mdb_isolate_can_help(error->sqlerrcode);
+	}
 	if (!was_interrupted(error) && given_up == NOT_GIVEN_UP && !refused)
 	{
 		remember_failure(error, reason);
@@ -401,6 +410,7 @@ flush_once(int number, MdbReason reason, int timeout, bool carefully)
 	failure = NULL;
 	failure_data.owner = InvalidOid;
 	writing = refused = false;
+	plain_until = DT_NOEND;
 	given_up = NOT_GIVEN_UP;
 	PG_TRY();
 	{

@@ -8,10 +8,17 @@
  * good with an error about data, else for now: it is stepped over.  An error
  * that all entries meet, or that is not about entries, fails the flush.
  *
+ * A slow entry is found by the time that it takes.  Each try gets half of what
+ * is left; what did not end in it is cut into many parts, as the next tries
+ * get less time.  Entries that were stepped over before come last, so that
+ * they do not take the time of the others.
+ *
  * Locking: what the statements take.
  *
  * Limits: statement-level triggers run once for each statement.  What is not
  * tried when the time is up is stepped over, so that what is written stays.
+ * Code of the target that raises 57014 itself fails the flush, unless the time
+ * is up just then.
  */
 #include "postgres.h"
 
@@ -27,6 +34,7 @@
 #include "timer.h"
 
 #define MIN_LOCK_TIMEOUT	10	/* ms */
+#define SLOW_PARTS			8	/* of what took too long */
 
 typedef struct Isolation
 {
@@ -35,6 +43,7 @@ typedef struct Isolation
 
 	TimestampTz deadline;		/* what is not tried until then is stepped
 								 * over */
+	int			left;			/* entries that are not decided on */
 	int			taken;			/* entries that the target took */
 	bool		same_step;		/* all that are stepped over met one error */
 	int			step_sqlstate;
@@ -161,6 +170,7 @@ step_over(Isolation *isolation, const MdbRef *entries, int count,
 	isolation->same_step &= blame->nstepped == 0 ||
 		error->sqlerrcode == isolation->step_sqlstate;
 	isolation->step_sqlstate = error->sqlerrcode;
+	isolation->left -= count;
 	blame->nstepped += count;
 	if (blame->step_error == NULL)
 		blame->step_error = error;
@@ -189,11 +199,41 @@ shorten_lock_timeout(void)
 							Max(LockTimeout / 4, MIN_LOCK_TIMEOUT));
 }
 
+/* Until when a try of so many entries may take. */
+static TimestampTz
+time_for(const Isolation *isolation, int count)
+{
+	return count == 1 && isolation->left == 1 ? isolation->deadline :
+		mdb_timer_middle(isolation->deadline);
+}
+
+/* An entry was refused alone. */
+static void
+blame_entry(Isolation *isolation, const MdbRef *entry, ErrorData *error)
+{
+	MdbBlame   *blame = isolation->blame;
+
+	if (!blames_data(error->sqlerrcode))
+	{
+		step_over(isolation, entry, 1, error);
+		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			shorten_lock_timeout();
+		return;
+	}
+	isolation->left--;
+	blame->entries[blame->count] = *entry;
+	blame->errors[blame->count++] = error;
+}
+
+static void isolate_parts(Isolation *isolation, const MdbRef *entries,
+						  int count, bool slow);
+
 static void
 isolate(Isolation *isolation, const MdbRef *entries, int count)
 {
-	MdbBlame   *blame = isolation->blame;
+	TimestampTz until = time_for(isolation, count);
 	ErrorData  *error;
+	bool		slow;
 
 	if (GetCurrentTimestamp() >= isolation->deadline)
 	{
@@ -203,38 +243,71 @@ isolate(Isolation *isolation, const MdbRef *entries, int count)
 	isolation->entries = entries;
 	isolation->count = count;
 	error = mdb_isolate_try_until(write_some, isolation,
-								  isolation->writer->context,
-								  isolation->deadline);
+								  isolation->writer->context, until);
 	if (error == NULL)
 	{
+		isolation->left -= count;
 		isolation->taken += count;
 		return;
 	}
-	if (mdb_timer_ended(error, isolation->deadline))
-	{
-		step_over(isolation, entries, count, error);
-		return;
-	}
-	if (!mdb_isolate_can_help(error->sqlerrcode))
+	slow = mdb_timer_ended(error, until);
+	if (!slow && !mdb_isolate_can_help(error->sqlerrcode))
 		ReThrowError(error);
-	if (count > 1)
-	{
-		FreeErrorData(error);
-		isolate(isolation, entries, count / 2);
-		isolate(isolation, entries + count / 2, count - count / 2);
-		return;
-	}
-	if (blames_data(error->sqlerrcode))
-	{
-		blame->entries[blame->count] = *entries;
-		blame->errors[blame->count++] = error;
-	}
+	if (count == 1)
+		blame_entry(isolation, entries, error);
 	else
 	{
-		step_over(isolation, entries, 1, error);
-		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-			shorten_lock_timeout();
+		FreeErrorData(error);
+		isolate_parts(isolation, entries, count, slow);
 	}
+}
+
+/* Several entries were refused together. */
+static void
+isolate_parts(Isolation *isolation, const MdbRef *entries, int count,
+			  bool slow)
+{
+	int			nparts = Min(count, slow ? SLOW_PARTS : 2);
+	int			from = 0;
+
+	for (int part = 1; part <= nparts; part++)
+	{
+		int			to = (int64) count * part / nparts;
+
+		isolate(isolation, entries + from, to - from);
+		from = to;
+	}
+}
+
+/* Let entries that were stepped over before come last; how many do not. */
+static int
+put_fresh_first(MdbRef *entries, int count)
+{
+	MdbRef	   *deferred = palloc(count * sizeof(MdbRef));
+	int			ndeferred = 0;
+	int			n = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (mdb_entry(entries[i])->deferrals > 0)
+			deferred[ndeferred++] = entries[i];
+		else
+			entries[n++] = entries[i];
+	}
+	memcpy(entries + n, deferred, ndeferred * sizeof(MdbRef));
+	pfree(deferred);
+	return n;
+}
+
+/* Try entries, or their parts if it is known that they are refused. */
+static void
+isolate_group(Isolation *isolation, const MdbRef *entries, int count,
+			  bool refused, bool slow)
+{
+	if (refused && count > 1)
+		isolate_parts(isolation, entries, count, slow);
+	else if (count > 0)
+		isolate(isolation, entries, count);
 }
 
 /*
@@ -259,31 +332,32 @@ check_trigger(const Isolation *isolation)
 /*
  * Write those entries that the target takes until the deadline, and say which
  * it refuses for good or for now.  ERROR if something else is wrong.  They are
- * of a flight of so many; if all of them are fresh, and meet the same error,
- * that is no more about entries, either.
+ * of a flight of so many, which took too long if it is slow; if all of them
+ * are fresh, and meet the same error, that is no more about entries, either.
  */
 MdbBlame *
-mdb_isolate(MdbWriter *writer, const MdbRef *entries, int count,
-			int flight_count, bool fresh, TimestampTz deadline)
+mdb_isolate(MdbWriter *writer, MdbRef *entries, int count, int flight_count,
+			bool slow, TimestampTz deadline)
 {
 	MdbBlame   *blame = make_blame(writer->context, count);
 	Isolation	isolation = {0};
+	int			nfresh;
 
 	isolation.writer = writer;
 	isolation.blame = blame;
 	isolation.deadline = deadline;
 	isolation.same_step = true;
-	if (count > 1 && count == flight_count)
-	{
-		/* The whole has just failed. */
-		isolate(&isolation, entries, count / 2);
-		isolate(&isolation, entries + count / 2, count - count / 2);
-	}
-	else if (count > 0)
-		isolate(&isolation, entries, count);
+	isolation.left = count;
+	nfresh = put_fresh_first(entries, count);
+
+	/* All of them together have just failed. */
+	isolate_group(&isolation, entries, nfresh, nfresh == flight_count, slow);
+	isolate_group(&isolation, entries + nfresh, count - nfresh,
+				  nfresh == 0 && count == flight_count, slow);
 	if (flight_count > 1)
 		check_trigger(&isolation);
-	if (fresh && blame->nstepped == flight_count && isolation.same_step)
+	if (nfresh == flight_count && blame->nstepped == flight_count &&
+		isolation.same_step)
 		ReThrowError(blame->step_error);
 	return blame;
 }

@@ -26,8 +26,8 @@ extern ErrorData *mdb_isolate_try(void (*work) (void *state), void *state,
 extern ErrorData *mdb_isolate_try_until(void (*work) (void *state),
 										void *state, MemoryContext context,
 										TimestampTz until);
-extern MdbBlame *mdb_isolate(MdbWriter *writer, const MdbRef *entries,
-							 int count, int flight_count, bool fresh,
+extern MdbBlame *mdb_isolate(MdbWriter *writer, MdbRef *entries, int count,
+							 int flight_count, bool slow,
 							 TimestampTz deadline);
 extern MdbBlame *mdb_isolate_blame_all(const MdbRef *entries, int count,
 									   int sqlstate, const char *message);
