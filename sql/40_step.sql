@@ -307,6 +307,7 @@ SET client_min_messages = error;
 CALL refuse('{42501,ok,ok}');
 CALL refuse('{ok,55000,ok,ok}');
 CALL refuse('{ok,ok,40001}');
+CALL refuse('{ok,40P01,ok}');
 CALL refuse('{42501,ok,55000,40001}');
 CALL refuse('{0A000,25006,ok,26000,2D000}');
 CALL refuse('{ok,58030,23514}');
@@ -323,7 +324,6 @@ CALL refuse('{23514,23514,ok}');
 -- What is about the server fails the flush, whoever meets it.
 CALL refuse('{ok,53100,ok}');
 CALL refuse('{ok,57014,ok}');
-CALL refuse('{ok,40P01,ok}');
 RESET client_min_messages;
 DROP PROCEDURE refuse;
 

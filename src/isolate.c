@@ -71,14 +71,15 @@ blames_data(int sqlstate)
 
 /*
  * Can an error of that kind be one that only some entries meet?  Not what
- * concerns the server, or was done to the flush from outside.
+ * concerns the server, or was done to the flush from outside.  A deadlock is
+ * about rows that others have locked; without those there is none, and failing
+ * instead would let a role that makes deadlocks stop the batch.
  */
 bool
 mdb_isolate_can_help(int sqlstate)
 {
 	switch (sqlstate)
 	{
-		case ERRCODE_T_R_DEADLOCK_DETECTED:
 		case ERRCODE_DISK_FULL:
 		case ERRCODE_OUT_OF_MEMORY:
 		case ERRCODE_TOO_MANY_CONNECTIONS:
