@@ -274,7 +274,9 @@ check_triggers(Oid relid, Oid owner)
 	ListCell   *cell;
 
 	foreach(cell, mdb_reach_tables(relid, NULL))
+	{
 		mdb_trigger_right_check(lfirst_oid(cell), owner);
+	}
 }
 
 /* The owners of the targets that write a table. */
@@ -304,7 +306,9 @@ check_partition(Oid child, Oid parent)
 
 	check_rejected(parent);
 	foreach(cell, owners_of_targets(parent))
+	{
 		check_triggers(child, lfirst_oid(cell));
+	}
 	foreach(cell, mdb_reach_with_partitions(child))
 	{
 		Oid			part = lfirst_oid(cell);
@@ -313,7 +317,9 @@ check_partition(Oid child, Oid parent)
 			continue;
 		mdb_trigger_right_check(parent, owner_of(part));
 		foreach(inner, mdb_reach_ancestors(parent))
+		{
 			mdb_trigger_right_check(lfirst_oid(inner), owner_of(part));
+		}
 	}
 }
 

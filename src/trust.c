@@ -482,7 +482,9 @@ mdb_trust_check_target(Oid relid, Oid owner, Bitmapset *key)
 
 	trusted.tables = mdb_reach_tables(relid, key);
 	foreach(cell, trusted.tables)
+	{
 		visit_table(&walk, lfirst_oid(cell));
+	}
 	free_object_addresses(walk.seen);
 	trusted.relations = list_concat_unique_oid(walk.relations, trusted.tables);
 	trusted.objects = walk.objects;
