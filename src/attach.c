@@ -105,11 +105,15 @@ check_trust(Relation rel, const MdbLayout *layout)
 		if (list_difference_oid(trusted.tables, locked) == NIL)
 			break;
 		foreach(cell, list_difference_oid(trusted.tables, locked))
+		{
 			LockRelationOid(lfirst_oid(cell), ShareUpdateExclusiveLock);
+		}
 		locked = list_concat_unique_oid(locked, trusted.tables);
 	}
 	foreach(cell, trusted.tables)
+	{
 		mdb_trigger_right_check(lfirst_oid(cell), owner);
+	}
 	bms_free(key);
 }
 

@@ -46,6 +46,7 @@
 #include "batch.h"
 #include "extension.h"
 #include "guard.h"
+#include "guard_names.h"
 #include "labels.h"
 #include "reach.h"
 #include "trigger_right.h"
@@ -216,8 +217,10 @@ runs_code_of(Oid target, Oid relid)
 	if (!OidIsValid(owner) || !is_target(target))
 		return false;
 	foreach(cell, mdb_reach_ancestors(target))
+	{
 		if (!mdb_trust_role(owner_of(lfirst_oid(cell)), owner))
 			return false;
+	}
 	return contains(target, relid) || mdb_trust_role(owner_of(relid), owner);
 }
 
@@ -287,8 +290,10 @@ owners_of_targets(Oid relid)
 	ListCell   *cell;
 
 	foreach(cell, mdb_reach_from(relid))
+	{
 		if (runs_code_of(lfirst_oid(cell), relid))
 			owners = list_append_unique_oid(owners, owner_of(lfirst_oid(cell)));
+	}
 	return owners;
 }
 
@@ -356,45 +361,6 @@ check_foreign_key(Oid trigger)
 							   get_rel_name(target))));
 		check_triggers(form->tgconstrrelid, owner);
 	}
-}
-
-/*
- * ERROR if a function is made or renamed that calls of ours could mean, too:
- * one that has our names, in our schema.  A superuser knows what he does, and
- * restores what there was before.
- */
-static void
-check_function(Oid function)
-{
-	Relation	catalog;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		is_ours = false;
-
-	if (superuser())
-		return;
-	catalog = table_open(ProcedureRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_proc_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(function));
-	scan = systable_beginscan(catalog, ProcedureOidIndexId, true, SnapshotSelf,
-							  1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-
-		is_ours = strncmp(NameStr(form->proname), "mdbatch_", 8) == 0 &&
-			form->pronamespace == mdb_extension_schema(true);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	if (is_ours)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("functions of schema \"%s\" whose names begin with \"mdbatch_\" belong to extension \"mdbatch\"",
-						get_namespace_name(mdb_extension_schema(true))),
-				 errhint("Choose another name or schema: calls would be ambiguous.")));
 }
 
 static void
@@ -489,7 +455,7 @@ object_accessed(ObjectAccessType access, Oid class_id, Oid object_id,
 				check_object(class_id, object_id, altered);
 			break;
 		case ProcedureRelationId:
-			check_function(object_id);
+			mdb_guard_check_function(object_id);
 			break;
 		case RelationRelationId:
 			if (altered)

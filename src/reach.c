@@ -31,6 +31,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_rewrite.h"
 #include "commands/trigger.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -221,4 +222,23 @@ mdb_reach_from(Oid relid)
 		tables = add_referenced(tables, table);
 	}
 	return tables;
+}
+
+/* Has a table rules? */
+bool
+mdb_reach_has_rules(Oid relid)
+{
+	Relation	catalog = table_open(RewriteRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_rewrite_ev_class, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, RewriteRelRulenameIndexId, true, NULL, 1,
+							  &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
 }

@@ -17,5 +17,6 @@ extern List *mdb_reach_with_partitions(Oid relid);
 extern List *mdb_reach_ancestors(Oid relid);
 extern List *mdb_reach_tables(Oid relid, Bitmapset *key);
 extern List *mdb_reach_from(Oid relid);
+extern bool mdb_reach_has_rules(Oid relid);
 
 #endif							/* MDB_REACH_H */

@@ -45,7 +45,7 @@
 #include "settings.h"
 #include "shown.h"
 
-#define MAX_MESSAGE	(64 * 1024)	/* bytes of the error's message */
+#define MAX_MESSAGE	(64 * 1024) /* bytes of the error's message */
 #define CHUNK		100			/* entries that are stored together */
 
 /* Entries that are being kept. */

@@ -367,7 +367,8 @@ mdbatch_retry(PG_FUNCTION_ARGS)
 
 	/*
 	 * Types and domains of the table read the texts: as its owner, whatever
-	 * role calls.  That role cannot get at more rows by it than the owner has.
+	 * role calls.  That role cannot get at more rows by it than the owner
+	 * has.
 	 */
 	(void) mdb_trust_check_target(retry.relid, owner, key);
 	mdb_shown_enter(&before, owner);

@@ -51,7 +51,6 @@
 #include "catalog/pg_amop.h"
 #include "catalog/pg_amproc.h"
 #include "catalog/pg_attrdef.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
@@ -62,12 +61,10 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_proc.h"
-#include "catalog/pg_rewrite.h"
 #include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
 #include "utils/acl.h"
@@ -169,13 +166,12 @@ static void
 check_table_owner(const TrustWalk *walk, Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			role;
 
 	if (!HeapTupleIsValid(tuple))
 		return;
-	role = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	check_owner(walk, RelationRelationId, relid,
+				((Form_pg_class) GETSTRUCT(tuple))->relowner);
 	ReleaseSysCache(tuple);
-	check_owner(walk, RelationRelationId, relid, role);
 }
 
 /* Visit what an object depends on. */
@@ -233,7 +229,9 @@ visit_referenced(TrustWalk *walk, Form_pg_constraint constraint)
 
 	if (constraint->contype == CONSTRAINT_FOREIGN)
 		foreach(cell, mdb_reach_with_partitions(constraint->confrelid))
-			visit_read(walk, lfirst_oid(cell));
+	{
+		visit_read(walk, lfirst_oid(cell));
+	}
 }
 
 /* Visit the rows of a catalog that belong to an object. */
@@ -335,26 +333,24 @@ static void
 visit_function(const TrustWalk *walk, Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Oid			role;
 
 	if (!HeapTupleIsValid(tuple))
 		return;
-	role = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	check_owner(walk, ProcedureRelationId, function,
+				((Form_pg_proc) GETSTRUCT(tuple))->proowner);
 	ReleaseSysCache(tuple);
-	check_owner(walk, ProcedureRelationId, function, role);
 }
 
 static void
 visit_class(TrustWalk *walk, Oid opclass)
 {
 	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
-	Oid			family;
 
 	if (!HeapTupleIsValid(tuple))
 		return;
-	family = ((Form_pg_opclass) GETSTRUCT(tuple))->opcfamily;
+	visit(walk, OperatorFamilyRelationId,
+		  ((Form_pg_opclass) GETSTRUCT(tuple))->opcfamily);
 	ReleaseSysCache(tuple);
-	visit(walk, OperatorFamilyRelationId, family);
 }
 
 /* A change of the object can change the verdict. */
@@ -412,25 +408,14 @@ visit(TrustWalk *walk, Oid class_id, Oid object_id)
 static void
 check_rules(const TrustWalk *walk, Oid relid)
 {
-	Relation	catalog = table_open(RewriteRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	bool		found;
-
-	ScanKeyInit(&key, Anum_pg_rewrite_ev_class, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relid));
-	scan = systable_beginscan(catalog, RewriteRelRulenameIndexId, true, NULL, 1,
-							  &key);
-	found = HeapTupleIsValid(systable_getnext(scan));
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	if (found)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table \"%s\" cannot be a target",
-						get_rel_name(walk->target)),
-				 errdetail("Table \"%s\", which is written with it, has rules.",
-						   get_rel_name(relid))));
+	if (!mdb_reach_has_rules(relid))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("table \"%s\" cannot be a target",
+					get_rel_name(walk->target)),
+			 errdetail("Table \"%s\", which is written with it, has rules.",
+					   get_rel_name(relid))));
 }
 
 /*

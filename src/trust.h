@@ -16,7 +16,7 @@ typedef struct MdbTrusted
 								 * tables included */
 	List	   *objects;		/* functions, types and operators, as hash
 								 * values of their caches' entries */
-} MdbTrusted;
+}			MdbTrusted;
 
 extern bool mdb_trust_role(Oid role, Oid owner);
 extern MdbTrusted mdb_trust_check_target(Oid relid, Oid owner,
