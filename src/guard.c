@@ -49,6 +49,7 @@
 #include "guard_names.h"
 #include "labels.h"
 #include "reach.h"
+#include "rights.h"
 #include "trigger_right.h"
 #include "trust.h"
 
@@ -218,10 +219,10 @@ runs_code_of(Oid target, Oid relid)
 		return false;
 	foreach(cell, mdb_reach_ancestors(target))
 	{
-		if (!mdb_trust_role(owner_of(lfirst_oid(cell)), owner))
+		if (!mdb_rights_is_trusted(owner_of(lfirst_oid(cell)), owner))
 			return false;
 	}
-	return contains(target, relid) || mdb_trust_role(owner_of(relid), owner);
+	return contains(target, relid) || mdb_rights_is_trusted(owner_of(relid), owner);
 }
 
 /* Is this command our own install or update script? */
@@ -256,7 +257,7 @@ check_role(Oid relid)
 		Oid			target = lfirst_oid(cell);
 		Oid			owner = owner_of(target);
 
-		if (!runs_code_of(target, relid) || mdb_trust_role(GetUserId(), owner))
+		if (!runs_code_of(target, relid) || mdb_rights_is_trusted(GetUserId(), owner))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -351,7 +352,7 @@ check_foreign_key(Oid trigger)
 			 mdb_reach_references_key(form->tgconstraint, target,
 									  key_of(target))))
 			continue;
-		if (!mdb_trust_role(GetUserId(), owner))
+		if (!mdb_rights_is_trusted(GetUserId(), owner))
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("must have the privileges of role \"%s\" to reference these columns of table \"%s\"",

@@ -203,3 +203,10 @@ mdb_rights_flush(Oid relid, const MdbDefinition *definition)
 	return object_ownercheck(RelationRelationId, relid, GetUserId()) ||
 		(definition != NULL && mdb_rights_add(definition));
 }
+
+/* Could the role do all that the owner can, without a flush? */
+bool
+mdb_rights_is_trusted(Oid role, Oid owner)
+{
+	return has_privs_of_role(role, owner) || mdb_can_set_role(role, owner);
+}

@@ -17,5 +17,6 @@ extern bool mdb_rights_see_outcome(Oid relid, const MdbDefinition *definition);
 extern bool mdb_rights_see_errors(Oid relid, Oid ran_as);
 extern bool mdb_rights_flush(Oid relid, const MdbDefinition *definition);
 extern bool mdb_rights_read_all_stats(void);
+extern bool mdb_rights_is_trusted(Oid role, Oid owner);
 
 #endif							/* MDB_RIGHTS_H */

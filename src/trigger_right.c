@@ -33,8 +33,8 @@
 #include "utils/syscache.h"
 
 #include "reach.h"
+#include "rights.h"
 #include "trigger_right.h"
-#include "trust.h"
 
 /* The names of a table's triggers that are not of constraints; NULL: none. */
 static char *
@@ -89,7 +89,7 @@ find_trigger_right(Oid relid, Oid owner, Oid *role)
 
 			*role = item->ai_grantee;
 			found = (ACLITEM_GET_PRIVS(*item) & ACL_TRIGGER) != 0 &&
-				(*role == ACL_ID_PUBLIC || !mdb_trust_role(*role, owner));
+				(*role == ACL_ID_PUBLIC || !mdb_rights_is_trusted(*role, owner));
 		}
 	}
 	ReleaseSysCache(tuple);

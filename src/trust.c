@@ -51,6 +51,7 @@
 #include "catalog/pg_amop.h"
 #include "catalog/pg_amproc.h"
 #include "catalog/pg_attrdef.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
@@ -67,13 +68,13 @@
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
-#include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "compat.h"
 #include "reach.h"
+#include "rights.h"
 #include "trust.h"
 
 /* Objects of one catalog that belong to an object of another one. */
@@ -133,20 +134,13 @@ static void visit(TrustWalk *walk, Oid class_id, Oid object_id);
 static void visit_members(TrustWalk *walk, const Members *members,
 						  Oid owner_id);
 
-/* Could the role do all that the owner can, without a flush? */
-bool
-mdb_trust_role(Oid role, Oid owner)
-{
-	return has_privs_of_role(role, owner) || mdb_can_set_role(role, owner);
-}
-
 /* ERROR unless the object belongs to a role that the owner trusts. */
 static void
 check_owner(const TrustWalk *walk, Oid class_id, Oid object_id, Oid role)
 {
 	ObjectAddress object;
 
-	if (mdb_trust_role(role, walk->owner))
+	if (mdb_rights_is_trusted(role, walk->owner))
 		return;
 	ObjectAddressSet(object, class_id, object_id);
 	ereport(ERROR,

@@ -18,7 +18,6 @@ typedef struct MdbTrusted
 								 * values of their caches' entries */
 }			MdbTrusted;
 
-extern bool mdb_trust_role(Oid role, Oid owner);
 extern MdbTrusted mdb_trust_check_target(Oid relid, Oid owner,
 										 Bitmapset *key);
 extern void mdb_trust_check_cast(Oid relid, Oid owner, Oid from, Oid to);
