@@ -9,11 +9,13 @@
  * whatever it was granted.
  *
  * Model: an object-access hook looks at each trigger, rule and policy that is
- * made or altered, at each new partition, and at each foreign key to a target.  The guard holds for the target,
- * its partitions, and the tables that change with it through foreign keys
- * (reach.c).  On mdbatch_rejected, which the worker writes as its owner, a
- * superuser, the guard lets nobody do anything; on mdbatch_metadata only roles
- * that its owner trusts, also while another table is the metadata target.
+ * made or altered, at each new partition, and at each foreign key to a target.
+ * The guard holds for the target, its partitions, and the tables that change
+ * with it through foreign keys (reach.c), as long as entries wait.  On
+ * mdbatch_metadata only roles that its owner trusts make triggers, also while
+ * another table is the metadata target.  mdbatch_rejected, which the worker
+ * writes with a superuser's rights, gets none, and is not altered: ALTER TABLE
+ * on it is refused before it runs.
  *
  * Locking: the command has locked the table.
  *
@@ -411,23 +413,23 @@ switches_triggers(const AlterTableStmt *statement)
 }
 
 /*
- * ERROR if the command alters mdbatch_rejected.  Not all of what ALTER TABLE
- * does is told to the hook below.
+ * ERROR if the command alters mdbatch_rejected.  What alters tables is told to
+ * the hook below in some cases only, in others on some servers.
  */
 void
-mdb_guard_alter_table(const AlterTableStmt *statement)
+mdb_guard_command(Node *command)
 {
-	if (switches_triggers(statement))
-		return;
-	check_rejected(RangeVarGetRelid(statement->relation, NoLock, true));
-}
+	RangeVar   *table = NULL;
 
-/* A relation was altered by a command, not by PostgreSQL's own maintenance. */
-static void
-check_altered(Oid relid, const ObjectAccessPostAlter *alter)
-{
-	if (!alter->is_internal)
-		check_rejected(relid);
+	if (IsA(command, AlterTableStmt) &&
+		!switches_triggers((AlterTableStmt *) command))
+		table = ((AlterTableStmt *) command)->relation;
+	else if (IsA(command, RenameStmt))
+		table = ((RenameStmt *) command)->relation;
+	else if (IsA(command, AlterObjectSchemaStmt))
+		table = ((AlterObjectSchemaStmt *) command)->relation;
+	if (table != NULL)
+		check_rejected(RangeVarGetRelid(table, NoLock, true));
 }
 
 static void
@@ -457,10 +459,6 @@ object_accessed(ObjectAccessType access, Oid class_id, Oid object_id,
 			break;
 		case ProcedureRelationId:
 			mdb_guard_check_function(object_id);
-			break;
-		case RelationRelationId:
-			if (altered)
-				check_altered(object_id, arg);
 			break;
 		case InheritsRelationId:
 			if (altered)

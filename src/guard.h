@@ -7,7 +7,7 @@
 
 #include "nodes/parsenodes.h"
 
-extern void mdb_guard_alter_table(const AlterTableStmt *statement);
+extern void mdb_guard_command(Node *command);
 extern void mdb_guard_register(void);
 
 #endif							/* MDB_GUARD_H */

@@ -134,8 +134,7 @@ before_utility(PlannedStmt *statement, const char *query_string,
 	if (!IsA(statement->utilityStmt, CreatedbStmt) ||
 		(context == PROCESS_UTILITY_TOPLEVEL && !IsTransactionBlock()))
 		stop_worker_for(statement->utilityStmt);
-	if (IsA(statement->utilityStmt, AlterTableStmt))
-		mdb_guard_alter_table((AlterTableStmt *) statement->utilityStmt);
+	mdb_guard_command(statement->utilityStmt);
 	if (next_hook != NULL)
 		next_hook(statement, query_string, read_only_tree, context, params,
 				  environment, receiver, completion);
