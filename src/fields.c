@@ -120,8 +120,8 @@ find_field(const JsonLexContext *lex, const MdbField *fields, int nfields)
 }
 
 /*
- * Take an object apart that has some of these fields and no others.  Returns
- * what is wrong with it, or NULL.
+ * Take an object apart that has some of these fields and no others.  The
+ * values are all zero before.  Returns what is wrong with it, or NULL.
  */
 const char *
 mdb_fields_take(const char *text, const MdbField *fields, int nfields,
@@ -130,7 +130,6 @@ mdb_fields_take(const char *text, const MdbField *fields, int nfields,
 	JsonLexContext *lex;
 	JsonTokenType token;
 
-	memset(values, 0, nfields * sizeof(MdbFieldValue));
 	if (has_other_escapes(text))
 		return _(not_json);
 	lex = mdb_json_lexer(unconstify(char *, text));

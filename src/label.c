@@ -203,7 +203,7 @@ take_identity(const char *text, MdbTableLabel *label)
 const char *
 mdb_label_parse_table(const char *text, MdbTableLabel *label)
 {
-	MdbFieldValue values[TABLE_FIELDS];
+	MdbFieldValue values[TABLE_FIELDS] = {0};
 	const char *problem;
 	const char *mode;
 
@@ -251,7 +251,7 @@ mdb_label_parse_table(const char *text, MdbTableLabel *label)
 const char *
 mdb_label_parse_column(const char *text, MdbColumnLabel *label)
 {
-	MdbFieldValue values[COLUMN_FIELDS];
+	MdbFieldValue values[COLUMN_FIELDS] = {0};
 	const char *problem;
 	const char *merge;
 	int			key;

@@ -108,7 +108,7 @@ CREATE SCHEMA s AUTHORIZATION dbo;
 CREATE TABLE s.bad (k int PRIMARY KEY);
 CREATE FUNCTION s.fire() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	ALTER DATABASE own ALLOW_CONNECTIONS true;
+	ALTER DATABASE own ALLOW_CONNECTIONS false;
 	RETURN NEW;
 END $$;
 CREATE TRIGGER fire BEFORE INSERT ON s.bad FOR EACH ROW EXECUTE FUNCTION s.fire();
@@ -139,7 +139,7 @@ like($node->safe_psql('own', q{SELECT last_error FROM mdbatch_stat WHERE relid =
 	qr/cannot take a database from its worker/, 'last_error says why');
 is($node->safe_psql('own', q{SELECT count(*) FROM mdbatch_rejected}),
 	'0', 'nothing is rejected');
-sql('ALTER DATABASE own ALLOW_CONNECTIONS true');
+sql("ALTER DATABASE own ALLOW_CONNECTIONS $_") foreach 'false', 'true';
 pass('outside of a flush it works');
 
 # Definitions of a table that was dropped go with what was pending.
