@@ -18,9 +18,7 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "commands/async.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
@@ -38,7 +36,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
@@ -52,6 +49,7 @@
 #include "reject.h"
 #include "renew.h"
 #include "report.h"
+#include "rights.h"
 #include "roster.h"
 #include "source.h"
 #include "step.h"
@@ -245,17 +243,8 @@ write_flight(const MdbPlan *plan, Oid owner, bool carefully)
 static Oid
 lock_target(Oid relid)
 {
-	HeapTuple	tuple;
-	Oid			owner = InvalidOid;
-
 	LockRelationOid(relid, RowExclusiveLock);
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
+	return mdb_rights_owner(relid);
 }
 
 static void

@@ -75,20 +75,6 @@ static const Guarded guarded[] = {
 
 static object_access_hook_type next_hook;
 
-static Oid
-owner_of(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
-}
-
 /*
  * The table of a trigger, rule or policy that this command has made or
  * changed; InvalidOid for a trigger that PostgreSQL makes for a constraint.
@@ -214,17 +200,18 @@ contains(Oid target, Oid relid)
 static bool
 runs_code_of(Oid target, Oid relid)
 {
-	Oid			owner = owner_of(target);
+	Oid			owner = mdb_rights_owner(target);
 	ListCell   *cell;
 
 	if (!OidIsValid(owner) || !is_target(target))
 		return false;
 	foreach(cell, mdb_reach_ancestors(target))
 	{
-		if (!mdb_rights_is_trusted(owner_of(lfirst_oid(cell)), owner))
+		if (!mdb_rights_is_trusted(mdb_rights_owner(lfirst_oid(cell)), owner))
 			return false;
 	}
-	return contains(target, relid) || mdb_rights_is_trusted(owner_of(relid), owner);
+	return contains(target, relid) ||
+		mdb_rights_is_trusted(mdb_rights_owner(relid), owner);
 }
 
 /* Is this command our own install or update script? */
@@ -257,7 +244,7 @@ check_role(Oid relid)
 	foreach(cell, mdb_reach_from(relid))
 	{
 		Oid			target = lfirst_oid(cell);
-		Oid			owner = owner_of(target);
+		Oid			owner = mdb_rights_owner(target);
 
 		if (!runs_code_of(target, relid) || mdb_rights_is_trusted(GetUserId(), owner))
 			continue;
@@ -295,7 +282,7 @@ owners_of_targets(Oid relid)
 	foreach(cell, mdb_reach_from(relid))
 	{
 		if (runs_code_of(lfirst_oid(cell), relid))
-			owners = list_append_unique_oid(owners, owner_of(lfirst_oid(cell)));
+			owners = list_append_unique_oid(owners, mdb_rights_owner(lfirst_oid(cell)));
 	}
 	return owners;
 }
@@ -323,10 +310,10 @@ check_partition(Oid child, Oid parent)
 
 		if (!is_target(part))
 			continue;
-		mdb_trigger_right_check(parent, owner_of(part));
+		mdb_trigger_right_check(parent, mdb_rights_owner(part));
 		foreach(inner, mdb_reach_ancestors(parent))
 		{
-			mdb_trigger_right_check(lfirst_oid(inner), owner_of(part));
+			mdb_trigger_right_check(lfirst_oid(inner), mdb_rights_owner(part));
 		}
 	}
 }
@@ -347,7 +334,7 @@ check_foreign_key(Oid trigger)
 	foreach(cell, mdb_reach_from(form->tgrelid))
 	{
 		Oid			target = lfirst_oid(cell);
-		Oid			owner = owner_of(target);
+		Oid			owner = mdb_rights_owner(target);
 
 		if (!runs_code_of(target, form->tgrelid) ||
 			(contains(target, form->tgrelid) &&

@@ -17,16 +17,15 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 #include "labels.h"
 #include "rejected.h"
 #include "rejected_drop.h"
+#include "rights.h"
 
 /* What a table leaves behind that is dropped. */
 typedef struct Remains
@@ -70,20 +69,6 @@ remove_row(MdbRejected *table, HeapTuple tuple, void *state)
 	return true;
 }
 
-static Oid
-owner_of(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
-}
-
 /* Not what is dropped most: indexes, sequences, and the like. */
 static bool
 can_have_label(Oid relid)
@@ -111,7 +96,7 @@ mdb_rejected_drop(Oid relid)
 		return;
 	remains.identity = &identity;
 	remains.relid = relid;
-	remains.owner = owner_of(relid);
+	remains.owner = mdb_rights_owner(relid);
 	mdb_rejected_walk(&table, &identity, NULL, ForwardScanDirection,
 					  remove_row, &remains);
 	mdb_rejected_close(&table);

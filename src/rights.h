@@ -7,6 +7,7 @@
 
 #include "definition.h"
 
+extern Oid	mdb_rights_owner(Oid relid);
 extern void mdb_rights_check_named(Oid relid);
 extern void mdb_rights_check_named_by(Oid relid, Oid view_owner);
 extern void mdb_rights_check_owner(Oid relid);

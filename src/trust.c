@@ -159,13 +159,10 @@ check_owner(const TrustWalk *walk, Oid class_id, Oid object_id, Oid role)
 static void
 check_table_owner(const TrustWalk *walk, Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = mdb_rights_owner(relid);
 
-	if (!HeapTupleIsValid(tuple))
-		return;
-	check_owner(walk, RelationRelationId, relid,
-				((Form_pg_class) GETSTRUCT(tuple))->relowner);
-	ReleaseSysCache(tuple);
+	if (OidIsValid(owner))
+		check_owner(walk, RelationRelationId, relid, owner);
 }
 
 /* Visit what an object depends on. */
