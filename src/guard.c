@@ -27,9 +27,9 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_policy.h"
@@ -55,79 +55,28 @@
 #include "trigger_right.h"
 #include "trust.h"
 
-/* Where it is written to which table an object belongs. */
-typedef struct Guarded
-{
-	Oid			class_id;
-	Oid			index;			/* on the object's OID */
-	AttrNumber	oid_attnum;
-	AttrNumber	relid_attnum;
-} Guarded;
-
-static const Guarded guarded[] = {
-	{TriggerRelationId, TriggerOidIndexId, Anum_pg_trigger_oid,
-	Anum_pg_trigger_tgrelid},
-	{RewriteRelationId, RewriteOidIndexId, Anum_pg_rewrite_oid,
-	Anum_pg_rewrite_ev_class},
-	{PolicyRelationId, PolicyOidIndexId, Anum_pg_policy_oid,
-	Anum_pg_policy_polrelid}
-};
-
 static object_access_hook_type next_hook;
 
 /*
- * The table of a trigger, rule or policy that this command has made or
- * changed; InvalidOid for a trigger that PostgreSQL makes for a constraint.
+ * The row of an object as this command has made or changed it, which a syscache
+ * does not see yet.  palloc'd; NULL if it is gone.
  */
-static Oid
-table_of(const Guarded *kind, Oid object_id)
+static HeapTuple
+read_row(Oid class_id, Oid object_id)
 {
-	Relation	catalog = table_open(kind->class_id, AccessShareLock);
-	Oid			relid = InvalidOid;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		isnull;
-
-	ScanKeyInit(&key, kind->oid_attnum, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(object_id));
-	scan = systable_beginscan(catalog, kind->index, true, SnapshotSelf, 1,
-							  &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple) &&
-		(kind->class_id != TriggerRelationId ||
-		 !((Form_pg_trigger) GETSTRUCT(tuple))->tgisinternal))
-		relid = DatumGetObjectId(heap_getattr(tuple, kind->relid_attnum,
-											  RelationGetDescr(catalog),
-											  &isnull));
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return relid;
-}
-
-/* A trigger that this command has made, palloc'd; NULL if it is gone. */
-static Form_pg_trigger
-read_trigger(Oid trigger)
-{
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	Form_pg_trigger form = NULL;
+	Relation	catalog = table_open(class_id, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigger));
-	scan = systable_beginscan(catalog, TriggerOidIndexId, true, SnapshotSelf,
-							  1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		form = palloc(sizeof(FormData_pg_trigger));
-		memcpy(form, GETSTRUCT(tuple), offsetof(FormData_pg_trigger, tgattr));
-	}
+	ScanKeyInit(&key, get_object_attnum_oid(class_id), BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(object_id));
+	scan = systable_beginscan(catalog, get_object_oid_index(class_id), true,
+							  SnapshotSelf, 1, &key);
+	tuple = heap_copytuple(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
-	return form;
+	return tuple;
 }
 
 /*
@@ -324,12 +273,11 @@ check_partition(Oid child, Oid parent)
  * code of such a role; and any role could bring triggers of a lesser one.
  */
 static void
-check_foreign_key(Oid trigger)
+check_foreign_key(Form_pg_trigger form)
 {
-	Form_pg_trigger form = read_trigger(trigger);
 	ListCell   *cell;
 
-	if (form == NULL || !mdb_reach_is_update_trigger(form))
+	if (!mdb_reach_is_update_trigger(form))
 		return;
 	foreach(cell, mdb_reach_from(form->tgrelid))
 	{
@@ -354,23 +302,53 @@ check_foreign_key(Oid trigger)
 }
 
 static void
+check_trigger(Form_pg_trigger form, bool altered)
+{
+	if (form->tgisinternal)
+	{
+		if (!altered)
+			check_foreign_key(form);
+		return;
+	}
+
+	/* Its own trigger can be switched off and on. */
+	if (!altered)
+		check_rejected(form->tgrelid);
+	check_role(form->tgrelid);
+}
+
+/* A rule or policy of a table was made or altered. */
+static void
+check_table(Oid relid)
+{
+	check_rejected(relid);
+	check_role(relid);
+}
+
+/* An object of a catalog that is guarded was made or altered. */
+static void
 check_object(Oid class_id, Oid object_id, bool altered)
 {
-	for (int i = 0; i < (int) lengthof(guarded); i++)
+	HeapTuple	tuple = read_row(class_id, object_id);
+
+	if (tuple == NULL)
+		return;
+	switch (class_id)
 	{
-		Oid			relid;
-
-		if (guarded[i].class_id != class_id)
-			continue;
-		relid = table_of(&guarded[i], object_id);
-		if (!OidIsValid(relid))
-			return;
-
-		/* Its own trigger can be switched off and on. */
-		if (class_id != TriggerRelationId || !altered)
-			check_rejected(relid);
-		check_role(relid);
+		case TriggerRelationId:
+			check_trigger((Form_pg_trigger) GETSTRUCT(tuple), altered);
+			break;
+		case RewriteRelationId:
+			check_table(((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class);
+			break;
+		case PolicyRelationId:
+			check_table(((Form_pg_policy) GETSTRUCT(tuple))->polrelid);
+			break;
+		case ProcedureRelationId:
+			mdb_guard_check_function((Form_pg_proc) GETSTRUCT(tuple));
+			break;
 	}
+	heap_freetuple(tuple);
 }
 
 /* Does the command only switch triggers on or off, as pg_restore does? */
@@ -432,20 +410,16 @@ object_accessed(ObjectAccessType access, Oid class_id, Oid object_id,
 	switch (class_id)
 	{
 		case TriggerRelationId:
-			if (OidIsValid(get_extension_oid("mdbatch", true)))
-			{
-				check_object(class_id, object_id, altered);
-				if (!altered)
-					check_foreign_key(object_id);
-			}
-			break;
 		case RewriteRelationId:
 		case PolicyRelationId:
 			if (OidIsValid(get_extension_oid("mdbatch", true)))
 				check_object(class_id, object_id, altered);
 			break;
 		case ProcedureRelationId:
-			mdb_guard_check_function(object_id);
+
+			/* A superuser knows what he does, and restores what there was. */
+			if (!superuser())
+				check_object(class_id, object_id, altered);
 			break;
 		case InheritsRelationId:
 			if (altered)

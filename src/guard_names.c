@@ -8,58 +8,27 @@
  *
  * Locking: none of its own.
  *
- * Limits: superusers can do it.
+ * Limits: superusers can do it (guard.c).
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_proc.h"
-#include "miscadmin.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 
 #include "extension.h"
 #include "guard_names.h"
 
 /*
- * ERROR if a function is made or renamed that calls of ours could mean, too:
- * one that has our names, in our schema.  A superuser knows what he does, and
- * restores what there was before.
+ * ERROR if a function that is made or renamed is one that calls of ours could
+ * mean, too: one that has our names, in our schema.
  */
 void
-mdb_guard_check_function(Oid function)
+mdb_guard_check_function(Form_pg_proc form)
 {
-	Relation	catalog;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		is_ours = false;
-
-	if (superuser())
-		return;
-	catalog = table_open(ProcedureRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_proc_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(function));
-	scan = systable_beginscan(catalog, ProcedureOidIndexId, true, SnapshotSelf,
-							  1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-
-		is_ours = strncmp(NameStr(form->proname), "mdbatch_", 8) == 0 &&
-			form->pronamespace == mdb_extension_schema(true);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	if (is_ours)
+	if (strncmp(NameStr(form->proname), "mdbatch_", 8) == 0 &&
+		form->pronamespace == mdb_extension_schema(true))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("functions of schema \"%s\" whose names begin with \"mdbatch_\" belong to extension \"mdbatch\"",
-						get_namespace_name(mdb_extension_schema(true))),
+						get_namespace_name(form->pronamespace)),
 				 errhint("Choose another name or schema: calls would be ambiguous.")));
 }

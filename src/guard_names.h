@@ -5,6 +5,8 @@
 #ifndef MDB_GUARD_NAMES_H
 #define MDB_GUARD_NAMES_H
 
-extern void mdb_guard_check_function(Oid function);
+#include "catalog/pg_proc.h"
+
+extern void mdb_guard_check_function(Form_pg_proc form);
 
 #endif							/* MDB_GUARD_NAMES_H */
