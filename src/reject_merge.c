@@ -46,23 +46,6 @@ typedef struct Pair
 	char	   *sum;
 } Pair;
 
-static bool
-is_number(Oid type)
-{
-	switch (type)
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			return true;
-		default:
-			return false;
-	}
-}
-
 static Datum
 read_numeric(const char *text)
 {
@@ -131,7 +114,7 @@ work_out(void *state)
 
 	if (pair->add)
 		pair->sum = add(pair);
-	else if (is_number(pair->type))
+	else if (mdb_shown_is_number(pair->type))
 		pair->order = DatumGetInt32(DirectFunctionCall2(numeric_cmp,
 														read_numeric(pair->ours),
 														read_numeric(pair->kept)));

@@ -100,8 +100,9 @@ is_json_number(const char *text)
 	return *text >= '0' && *text <= '9';
 }
 
-static bool
-is_plain_json(Oid type, const char *text)
+/* Is it a type of numbers, whose text is that of a numeric? */
+bool
+mdb_shown_is_number(Oid type)
 {
 	switch (type)
 	{
@@ -111,12 +112,18 @@ is_plain_json(Oid type, const char *text)
 		case FLOAT4OID:
 		case FLOAT8OID:
 		case NUMERICOID:
-			return is_json_number(text);
-		case JSONBOID:
-			return *text == '{' || *text == '[';
+			return true;
 		default:
 			return false;
 	}
+}
+
+static bool
+is_plain_json(Oid type, const char *text)
+{
+	if (mdb_shown_is_number(type))
+		return is_json_number(text);
+	return type == JSONBOID && (*text == '{' || *text == '[');
 }
 
 /* The JSON of a value's text. */

@@ -38,6 +38,7 @@ typedef struct MdbShown
 extern void mdb_shown_enter(MdbAsOwner *before, Oid role);
 extern const char *const *mdb_shown_names(const MdbPlan *plan);
 extern void mdb_shown_entry(MdbShown *shown, MdbRef ref, bool careful);
+extern bool mdb_shown_is_number(Oid type);
 extern const char *mdb_shown_json(Oid type, const char *text);
 extern char *mdb_shown_input(const JsonbValue *value);
 extern char *mdb_shown_fragment(const JsonbValue *value);
