@@ -90,6 +90,18 @@ mdb_isolate_can_help(int sqlstate)
 	}
 }
 
+/* An error that is only described, not raised; palloc'd in that context. */
+ErrorData *
+mdb_isolate_error(MemoryContext context, int sqlstate, const char *message)
+{
+	ErrorData  *error = MemoryContextAllocZero(context, sizeof(ErrorData));
+
+	error->elevel = ERROR;
+	error->sqlerrcode = sqlstate;
+	error->message = MemoryContextStrdup(context, message);
+	return error;
+}
+
 /*
  * Do some work in a subtransaction.  Its error, in that memory context, if it
  * fails; NULL if not.
@@ -181,14 +193,8 @@ step_over(Isolation *isolation, const MdbRef *entries, int count,
 static ErrorData *
 out_of_time(const Isolation *isolation)
 {
-	ErrorData  *error = MemoryContextAllocZero(isolation->writer->context,
-											   sizeof(ErrorData));
-
-	error->elevel = ERROR;
-	error->sqlerrcode = ERRCODE_QUERY_CANCELED;
-	error->message = MemoryContextStrdup(isolation->writer->context,
-										 "there was no time left to find the entries to blame");
-	return error;
+	return mdb_isolate_error(isolation->writer->context, ERRCODE_QUERY_CANCELED,
+							 "there was no time left to find the entries to blame");
 }
 
 /* Others have locked what cannot be seen; there may be more of that. */
@@ -369,11 +375,9 @@ mdb_isolate_blame_all(const MdbRef *entries, int count, int sqlstate,
 					  const char *message)
 {
 	MdbBlame   *blame = make_blame(CurrentMemoryContext, count);
-	ErrorData  *error = palloc0(sizeof(ErrorData));
+	ErrorData  *error = mdb_isolate_error(CurrentMemoryContext, sqlstate,
+										  message);
 
-	error->elevel = ERROR;
-	error->sqlerrcode = sqlstate;
-	error->message = pstrdup(message);
 	blame->count = count;
 	for (int i = 0; i < count; i++)
 	{

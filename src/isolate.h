@@ -21,6 +21,8 @@ typedef struct MdbBlame
 } MdbBlame;
 
 extern bool mdb_isolate_can_help(int sqlstate);
+extern ErrorData *mdb_isolate_error(MemoryContext context, int sqlstate,
+									const char *message);
 extern ErrorData *mdb_isolate_try(void (*work) (void *state), void *state,
 								  MemoryContext context);
 extern ErrorData *mdb_isolate_try_until(void (*work) (void *state),

@@ -211,17 +211,6 @@ remember_error(Keeping *keeping, ErrorData *error)
 		FreeErrorData(error);
 }
 
-static ErrorData *
-out_of_time(void)
-{
-	ErrorData  *error = palloc0(sizeof(ErrorData));
-
-	error->elevel = ERROR;
-	error->sqlerrcode = ERRCODE_QUERY_CANCELED;
-	error->message = pstrdup("there was no time left to keep rejected entries");
-	return error;
-}
-
 /* Keep entries, or parts of them, or remember why not. */
 static void
 keep(Keeping *keeping, int first, int count, bool careful)
@@ -272,7 +261,10 @@ keep_all(Keeping *keeping)
 	{
 		if (GetCurrentTimestamp() >= keeping->deadline)
 		{
-			remember_error(keeping, out_of_time());
+			remember_error(keeping,
+						   mdb_isolate_error(CurrentMemoryContext,
+											 ERRCODE_QUERY_CANCELED,
+											 "there was no time left to keep rejected entries"));
 			return;
 		}
 		keep(keeping, first, Min(CHUNK, n - first), false);
