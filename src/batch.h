@@ -93,7 +93,7 @@ typedef struct MdbBatch
 {
 	/*
 	 * Changes under the control lock, and only while nobody holds the batch;
-	 * read under that lock, or by whoever holds the batch.
+	 * read under that lock, or by a process that holds the batch.
 	 */
 	Oid			dboid;			/* InvalidOid: the slot is free */
 	Oid			relid;

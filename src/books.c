@@ -24,7 +24,7 @@ keep_rejections(MdbBatch *batch, const MdbOutcome *outcome)
 			outcome->rejections[i];
 }
 
-/* Entries were stepped over: whoever waits for them must know, and the DBA. */
+/* Entries were stepped over: the DBA and sessions that wait must know. */
 static void
 note_step(MdbBatch *batch, const MdbOutcome *outcome, TimestampTz now)
 {

@@ -7,8 +7,9 @@
  *
  * Locking: the caller has the batch's lock.
  *
- * Limits: whoever sleeps until a batch is due must be woken when an entry
- * comes to an empty batch, when it fills up, and when a flush is asked for.
+ * Limits: a process that sleeps until a batch is due must be woken when an
+ * entry comes to an empty batch, when it fills up, and when a flush is asked
+ * for.
  */
 #include "postgres.h"
 

@@ -4,10 +4,10 @@
  *
  * Model: looked up in the catalogs at each call; callers cache.  A name in the
  * extension's schema is not enough: the owner of mdbatch_metadata can rename
- * it, and make a table of his own in its place.  So what is found must be a
+ * it, and make another table in its place.  So what is found must be a
  * member of the extension, and what was renamed is not found.
  *
- * Locking: none; the extension's objects go with it, and whoever still uses
+ * Locking: none; the extension's objects go with it, and code that still uses
  * them then meets a plain "does not exist".
  */
 #include "postgres.h"

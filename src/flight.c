@@ -11,8 +11,8 @@
  *
  * Locking: as queue.c.  Contents of entries in flight do not change, the
  * worker reads them without a lock.  Only the worker of the database detaches,
- * finishes and puts back; others discard, too, so whoever takes entries out
- * holds the batch (note.c).
+ * finishes and puts back; others discard, too, so a process that takes
+ * entries out holds the batch (note.c).
  *
  * Finishing and putting back happen in transaction callbacks: they allocate
  * nothing and cannot fail.

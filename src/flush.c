@@ -145,8 +145,8 @@ notify(const char *channel, MdbValueSet *set)
 		return;
 
 	/*
-	 * A queue that was full stays full for whoever sends until somebody looks
-	 * how full it is.
+	 * A queue that was full stays full for those who send, until a process
+	 * asks how full it is.
 	 */
 	if (mdb_batch(flight.batch)->failures_in_row > 0)
 		(void) OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE);

@@ -134,8 +134,8 @@ mdb_hash_find(MdbRef like, MdbEntryState state)
  * Does an entry of the same key seem to wait?  This looks without a lock, at
  * chunks that may be freed and filled anew meanwhile: what it reads may be of
  * any other entry, or no header at all.  So it trusts nothing but that chunks
- * are where they are, goes a few steps, and looks at short keys only.  Who asks
- * can live with a wrong answer.
+ * are where they are, goes a few steps, and looks at short keys only.  A
+ * caller must accept a wrong answer.
  */
 bool
 mdb_hash_seems_waiting(MdbRef like)

@@ -44,7 +44,7 @@ typedef struct Database
 	TimestampTz not_before;		/* start no worker earlier */
 	int64		delay;			/* us, after the next failure */
 	bool		no_slot;		/* the postmaster had no worker to give */
-	bool		is_held;		/* somebody wants the database for himself */
+	bool		is_held;		/* a command wants the database alone */
 	TimestampTz due;			/* of its batches; DT_NOEND: nothing pending */
 	int			place;			/* -1: no worker */
 	uint32		generation;

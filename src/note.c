@@ -10,7 +10,7 @@
  * transaction is visible to others before its entries are pending.
  *
  * Holding is the protocol of hazard pointers: the holder sets its bit, then
- * looks whether the batch is still the one it resolved; whoever wants to
+ * looks whether the batch is still the one it resolved; a process that wants to
  * reuse a slot takes the batch's epoch away, then looks for bits.  A full
  * barrier stands between the two steps on both sides.
  *

@@ -13,7 +13,7 @@
  * Half of the pool is guaranteed to the batches in equal shares, what they
  * use beyond that comes out of the other half (R10).  An allocation is
  * accounted before it takes chunks, and a chunk is put back before it is
- * accounted as free: whoever has the account's consent finds the chunks.  A
+ * accounted as free: an allocation that is accounted finds its chunks.  A
  * process that allocates or frees many in a row does so on credit: it pays
  * for them together, as all processes pay at the same place.
  *

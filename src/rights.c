@@ -3,7 +3,7 @@
  *		Who may add to a batch, see it, and flush it (R18).
  *
  * Model: questions about the current role, answered from the catalogs each
- * time; whoever asks at every call caches the answer.
+ * time; a caller that asks often caches the answer.
  *
  * Locking: none.  A table that is gone answers no.
  */

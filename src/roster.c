@@ -92,7 +92,8 @@ find_place(Oid dboid)
 }
 
 /*
- * Wake whoever is to flush a database.  Allowed in a commit callback.
+ * Wake the worker of a database, or the launcher if there is none.  Allowed in
+ * a commit callback.
  */
 void
 mdb_roster_wake(Oid dboid)

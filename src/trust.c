@@ -14,14 +14,14 @@
  * of its owner.
  *
  * The owner of a type is judged, and not only what the type depends on, since
- * he can bring code while a flush runs, which takes no lock on the tables that
- * use the type: a constraint of a domain, an attribute of a composite, a cast
- * of an enum, which the check of a foreign key looks up when it runs.  For the
- * same reason extensions do not help: a function belongs to its owner, whoever
- * made the extension.
+ * that role can bring code while a flush runs, which takes no lock on the
+ * tables that use the type: a constraint of a domain, an attribute of a
+ * composite, a cast of an enum, which the check of a foreign key looks up when
+ * it runs.  For the same reason extensions do not help: a function belongs to
+ * its owner, and it does not matter who made the extension.
  *
  * The check of a foreign key runs as the owner of the other table, and what
- * his code sets, search_path for instance, stays set for the code of the
+ * its code sets, search_path for instance, stays set for the code of the
  * target's owner.  So that owner is judged, too.
  *
  * Two kinds of code leave no dependency.  An operator that the planner can put

@@ -11,8 +11,8 @@
  * Locking: none.
  *
  * Limits: the role that inserts needs the rights of an add on the target,
- * whoever owns the view; USAGE on the schema of the target is needed by the
- * view's owner, unless the role has it.
+ * and it does not matter who owns the view.  USAGE on the schema of the target
+ * is needed by the view's owner, unless the role has it.
  */
 #include "postgres.h"
 

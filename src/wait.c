@@ -128,10 +128,11 @@ mdb_wait_refuse(const char *what)
 }
 
 /*
- * Many who wait for the same lock are slow to be woken.  So whoever waits for a
- * transaction does without the lock at first, unless its own lock_timeout is
- * about as short.  How long from now, in milliseconds?  The worker looks for a
- * deadlock after half its lock_timeout, and must see us then.
+ * Many who wait for the same lock are slow to be woken.  So a process that
+ * waits for a transaction does without the lock at first, unless its own
+ * lock_timeout is about as short.  How long from now, in milliseconds?  The
+ * worker looks for a deadlock after half its lock_timeout, and must see us
+ * then.
  */
 static long
 unseen_wait(VirtualTransactionId vxid)
